@@ -1,0 +1,94 @@
+"""Who runs encode and decode, and the value that passes between them.
+
+A backend has two methods and remembers nothing; every runtime behind it (PyTorch, ONNX Runtime, a browser) must give
+the same masks to a stated tolerance.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Protocol
+from zipfile import BadZipFile
+
+import numpy as np
+
+from segloop.errors import InputError
+from segloop.geometry.frames import FloatArray, Frame
+from segloop.prompts.prompt import PackedPrompts
+
+
+@dataclass(frozen=True)
+class BackendSpec:
+    """What a caller must know of a model: its name, the identity of its weights, and its sizes.
+
+    identity tells embeddings of different weights apart. num_channels and grid_size are the embedding's; text_width is the
+    length of its text vectors, None where it takes none.
+    """
+
+    name: str
+    identity: str
+    input_size: int
+    logit_size: int
+    num_channels: int
+    grid_size: int
+    text_width: int | None = None
+
+
+class Backend(Protocol):
+    """Runs one model. Both methods may be called from several threads at once."""
+
+    @property
+    def spec(self) -> BackendSpec:
+        """The model's name and sizes."""
+        ...
+
+    def encode(self, image_chw: FloatArray) -> FloatArray:
+        """Image embedding (C, G, G) of a prepared input (3, S, S)."""
+        ...
+
+    def decode(self, features: FloatArray, prompts: PackedPrompts) -> tuple[FloatArray, FloatArray]:
+        """Mask logits (N, 4, L, L) and predicted IoU (N, 4): output 0 single, 1 to 3 for ambiguity."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Embedding:
+    """An encoded image: features (C, G, G) float32, its frame, and the identity of the weights that made it."""
+
+    features: FloatArray
+    frame: Frame
+    model: str
+
+    def __post_init__(self) -> None:
+        self.features.setflags(write=False)
+
+    def save(self, path: str | Path) -> None:
+        """Write to one .npz file, whole or not at all."""
+        target = Path(path)
+        partial = target.with_name(target.name + ".partial")
+        header = json.dumps({"frame": asdict(self.frame), "model": self.model})
+        try:
+            with partial.open("wb") as stream:
+                np.savez(stream, features=self.features, header=np.array(header))
+            os.replace(partial, target)
+        except OSError as error:
+            partial.unlink(missing_ok=True)
+            raise InputError(f"cannot write {target}: {error.strerror or error}") from error
+
+    @staticmethod
+    def load(path: str | Path) -> Embedding:
+        """Read what save wrote; InputError for a missing or damaged file."""
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                header = json.loads(str(stored["header"]))
+                features = stored["features"].astype(np.float32)
+            sizes = header["frame"]
+            frame = Frame(tuple(sizes["image_hw"]), sizes["input_size"], sizes["logit_size"])
+            return Embedding(features, frame, header["model"])
+        except FileNotFoundError as error:
+            raise InputError(f"{path}: no such file") from error
+        except (OSError, KeyError, TypeError, ValueError, EOFError, BadZipFile) as error:
+            raise InputError(f"{path} is not an embedding written by segloop, or is damaged") from error

@@ -1,0 +1,1 @@
+"""Images, masks and datasets on disk, and the samples made of them."""

@@ -1,0 +1,18 @@
+"""What goes wrong by a user's hand, one class per kind.
+
+Every message is one line that says what is wrong and what to do; the command line prints it and exits with 2.
+"""
+
+from __future__ import annotations
+
+
+class InputError(ValueError):
+    """Something the caller gave cannot be used: a prompt, an option, a file."""
+
+
+class ImageError(InputError):
+    """An image is missing, not an image, truncated, or larger than the pixel limit."""
+
+
+class WeightsError(InputError):
+    """A weights file is missing, damaged, or does not fit the model."""

@@ -1,0 +1,1 @@
+"""The zero-shot evaluations, one file per task."""

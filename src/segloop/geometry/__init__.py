@@ -1,0 +1,1 @@
+"""Pure array maths: frames, boxes, masks, run-length encoding, grids."""

@@ -1,0 +1,62 @@
+"""COCO run-length encoding, the mask format of SA-1B (paper §5).
+
+Runs go down the columns; `counts` is the compressed text of pycocotools, which does the work.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from segloop.errors import InputError
+from segloop.geometry.frames import BoolArray
+
+
+@dataclass(frozen=True)
+class Rle:
+    """One mask in compressed run-length form; size_hw in pixels."""
+
+    size_hw: tuple[int, int]
+    counts: str
+
+    def to_json(self) -> dict[str, Any]:
+        """The COCO and SA-1B dictionary: size [height, width] and counts."""
+        return {"size": list(self.size_hw), "counts": self.counts}
+
+    @staticmethod
+    def from_json(record: dict[str, Any]) -> Rle:
+        """Read the COCO dictionary; uncompressed counts (a list of run lengths) are accepted.
+
+        Raises InputError when keys are missing or counts are of another kind.
+        """
+        try:
+            height, width = (int(side) for side in record["size"])
+            counts = record["counts"]
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError("a COCO mask needs 'size': [height, width] and 'counts'") from error
+        if isinstance(counts, list):
+            packed = coco_mask.frPyObjects({"size": [height, width], "counts": counts}, height, width)
+            counts = packed["counts"]
+        if isinstance(counts, bytes):
+            counts = counts.decode("ascii")
+        if not isinstance(counts, str):
+            raise InputError("'counts' of a COCO mask must be text or a list of run lengths")
+        return Rle((height, width), counts)
+
+
+def encode_rle(mask: BoolArray) -> Rle:
+    """Compress a mask (H, W)."""
+    packed = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
+    return Rle((int(mask.shape[0]), int(mask.shape[1])), packed["counts"].decode("ascii"))
+
+
+def decode_rle(rle: Rle) -> BoolArray:
+    """Restore the mask (H, W); InputError where the runs do not fill the size."""
+    try:
+        mask = coco_mask.decode({"size": list(rle.size_hw), "counts": rle.counts.encode("ascii")})
+    except (ValueError, UnicodeEncodeError) as error:
+        raise InputError(f"a mask's run lengths do not fit its size {rle.size_hw}") from error
+    return np.asarray(mask, dtype=np.bool_)

@@ -1,0 +1,1 @@
+"""The promptable model in PyTorch, one file per box of the paper's figure."""

@@ -1,0 +1,1 @@
+"""What a user or a simulator asks of the model, and how it packs into arrays."""

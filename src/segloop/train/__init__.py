@@ -1,0 +1,1 @@
+"""Losses, steps and the one training loop."""

@@ -1,0 +1,156 @@
+"""The light decoder: tokens and image look at each other twice, then tokens draw the masks (paper appendix A, figure 14)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from segloop.model.config import DecoderConfig
+from segloop.model.layers import MLP, Attention
+
+NUM_OUTPUTS = 4
+
+
+class TwoWayLayer(nn.Module):
+    """Tokens to tokens, tokens to image, an MLP on tokens, image to tokens; a residual and a norm after each.
+
+    The first layer's self-attention has neither positions nor a residual: its output replaces the tokens.
+    """
+
+    def __init__(self, width: int, config: DecoderConfig, is_first: bool) -> None:
+        super().__init__()
+        heads, inner = config.num_heads, config.attention_width
+        self.is_first = is_first
+        self.self_attention = Attention(width, width, heads)
+        self.norm1 = nn.LayerNorm(width)
+        self.token_to_image = Attention(width, inner, heads)
+        self.norm2 = nn.LayerNorm(width)
+        self.mlp = MLP(width, config.mlp_width, width)
+        self.norm3 = nn.LayerNorm(width)
+        self.image_to_token = Attention(width, inner, heads)
+        self.norm4 = nn.LayerNorm(width)
+
+    def forward(
+        self, tokens: Tensor, image: Tensor, prompt: Tensor, places: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Renew tokens (N, T, D) and image (N or 1, P, D); prompt and places are added to queries and keys."""
+        if self.is_first:
+            tokens = self.self_attention(tokens, tokens, tokens)
+        else:
+            queries = tokens + prompt
+            tokens = tokens + self.self_attention(queries, queries, tokens)
+        tokens = self.norm1(tokens)
+
+        tokens = self.norm2(
+            tokens + look_at_image(self.token_to_image, tokens + prompt, image + places, image)
+        )
+        tokens = self.norm3(tokens + self.mlp(tokens))
+
+        looked = look_at_tokens(self.image_to_token, image + places, tokens + prompt, tokens)
+        return tokens, self.norm4(image + looked)
+
+
+class Upscale(nn.Module):
+    """A 2x2 transposed convolution of stride 2, computed cell by cell.
+
+    The four pixels that a cell becomes stay side by side on a new axis, so no image is rearranged until the very end.
+    """
+
+    def __init__(self, width_in: int, width_out: int) -> None:
+        super().__init__()
+        convolution = nn.ConvTranspose2d(width_in, width_out, 2, stride=2)
+        self.weight, self.bias = convolution.weight, convolution.bias
+
+    def forward(self, cells: Tensor) -> Tensor:
+        """Cells (..., C) become (..., 4, C'): the pixels of each in row order."""
+        weight = self.weight.permute(2, 3, 1, 0).flatten(0, 2)
+        assert self.bias is not None
+        return F.linear(cells, weight, self.bias.repeat(4)).unflatten(-1, (4, -1))
+
+
+class MaskDecoder(nn.Module):
+    """Four masks and their predicted IoU from an image embedding and prompt tokens.
+
+    Output 0 is the single mask, outputs 1 to 3 are for an ambiguous prompt (paper §3).
+    """
+
+    def __init__(self, width: int, config: DecoderConfig) -> None:
+        super().__init__()
+        self.iou_token = nn.Embedding(1, width)
+        self.mask_tokens = nn.Embedding(NUM_OUTPUTS, width)
+        self.layers = nn.ModuleList(
+            TwoWayLayer(width, config, index == 0) for index in range(config.depth)
+        )
+        self.final_attention = Attention(width, config.attention_width, config.num_heads)
+        self.final_norm = nn.LayerNorm(width)
+        first, second = config.upscale_widths
+        self.upscale1 = Upscale(width, first)
+        self.upscale_norm = nn.LayerNorm(first, eps=1e-6)
+        self.upscale2 = Upscale(first, second)
+        self.mask_heads = nn.ModuleList(
+            MLP(width, width, width, second) for _ in range(NUM_OUTPUTS)
+        )
+        self.iou_head = MLP(width, *[config.iou_width] * (config.iou_depth - 1), NUM_OUTPUTS)
+
+    def forward(
+        self, image: Tensor, places: Tensor, prompt_tokens: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Mask logits (N, 4, 4G, 4G) and predicted IoU (N, 4), the latter raw: nothing bounds it to 0..1.
+
+        image: (N or 1, P, D), the embedding with the dense prompt added. places: (1, P, D), the position code of the grid.
+        prompt_tokens: (N, T, D).
+        """
+        own = torch.cat([self.iou_token.weight, self.mask_tokens.weight])[None]
+        prompt = torch.cat([own.expand(len(prompt_tokens), -1, -1), prompt_tokens], dim=1)
+
+        tokens = prompt
+        for layer in self.layers:
+            tokens, image = layer(tokens, image, prompt, places)
+        looked = look_at_image(self.final_attention, tokens + prompt, image + places, image)
+        tokens = self.final_norm(tokens + looked)
+
+        pixels = F.gelu(self.upscale_norm(self.upscale1(image)))
+        pixels = F.gelu(self.upscale2(pixels)).flatten(1, 3)  # (N, P*16, C)
+        drawing = torch.stack(
+            [head(tokens[:, 1 + i]) for i, head in enumerate(self.mask_heads)], dim=1
+        )
+        logits = unfold_cells(drawing @ pixels.transpose(1, 2))
+        return logits, self.iou_head(tokens[:, 0])
+
+
+def unfold_cells(values: Tensor) -> Tensor:
+    """Lay out values (N, K, G*G*4*4), cell by cell, as images (N, K, 4G, 4G).
+
+    The last axis runs over grid cells in row order, then the 2x2 of the first upscaling, then that of the second.
+    """
+    num_prompts, num_outputs, total = values.shape
+    grid = int((total // 16) ** 0.5)
+    cells = values.reshape(num_prompts, num_outputs, grid, grid, 2, 2, 2, 2)
+    return cells.permute(0, 1, 2, 4, 6, 3, 5, 7).reshape(
+        num_prompts, num_outputs, 4 * grid, 4 * grid
+    )
+
+
+def look_at_image(attention: Attention, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    """Tokens attend to image positions, folded while that is the cheaper form."""
+    if _folding_pays(attention, queries):
+        return attention.tokens_to_image(queries, keys, values)
+    return _call(attention, queries, keys, values)
+
+
+def look_at_tokens(attention: Attention, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    """Image positions attend to tokens, folded while that is the cheaper form."""
+    if _folding_pays(attention, keys):
+        return attention.image_to_tokens(queries, keys, values)
+    return _call(attention, queries, keys, values)
+
+
+def _folding_pays(attention: Attention, tokens: Tensor) -> bool:
+    return tokens.shape[1] * attention.num_heads <= attention.q_proj.in_features // 2
+
+
+def _call(module: nn.Module, *inputs: Any) -> Tensor:
+    return module(*inputs)  # type: ignore[no-any-return]

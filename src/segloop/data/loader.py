@@ -1,0 +1,147 @@
+"""An endless, repeatable stream of training items: item i is the same whoever asks, and whenever.
+
+A dataset is drawn by weight, then an image, then some of its masks, so that a set with many masks an image does not drown
+the others. Because every item depends on the seed and its number alone, a run resumes exactly and workers need no state.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from segloop.data.augment import Augmentation, Window, change_color, whole_window, zoom_window
+from segloop.data.sa1b import SA1BDataset
+from segloop.data.sample import Annotation
+from segloop.data.transforms import normalize_and_pad, resize_image
+from segloop.errors import InputError
+from segloop.geometry.frames import BoolArray, FloatArray, Frame
+
+Part = Literal["train", "validation", "all"]
+_ATTEMPTS = 20
+_VALIDATION_SHARE = 25
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingItem:
+    """One prepared image (3, S, S) and the truths (M, L, L) of M objects in the logit frame; seed decides the prompts."""
+
+    name: str
+    image: FloatArray
+    truths: BoolArray
+    seed: int
+
+
+@dataclass(frozen=True)
+class SampleStream:
+    """What to draw from, and how items are prepared.
+
+    weights go with datasets. max_masks caps the objects of an image; repeats is how often one object may stand in an item
+    when there are fewer. Masks over 90% of the image are left out (paper appendix A), and so are those under min_pixels in
+    the logit frame, which the model cannot draw. logit_size is the side of the truths.
+    """
+
+    datasets: tuple[SA1BDataset, ...]
+    weights: tuple[float, ...]
+    input_size: int
+    logit_size: int
+    max_masks: int
+    seed: int
+    augmentation: Augmentation
+    repeats: int = 1
+    min_pixels: int = 12
+    part: Part = "train"
+
+    def __post_init__(self) -> None:
+        if len(self.weights) != len(self.datasets) or sum(self.weights) <= 0:
+            raise InputError(
+                f"{len(self.datasets)} datasets need as many weights, not all 0, got {self.weights}"
+            )
+
+    def indices(self) -> tuple[tuple[int, ...], ...]:
+        """For each dataset the samples of this stream's part."""
+        return tuple(split_indices(dataset, self.part) for dataset in self.datasets)
+
+    def item(self, number: int, indices: Sequence[Sequence[int]]) -> TrainingItem:
+        """Item `number`; indices as indices() gave them, which is worth calling once."""
+        rng = np.random.default_rng((self.seed, number))
+        shares = np.array(self.weights) * np.array([len(chosen) > 0 for chosen in indices])
+        for _ in range(_ATTEMPTS):
+            which = int(rng.choice(len(self.datasets), p=shares / shares.sum()))
+            index = indices[which][int(rng.integers(len(indices[which])))]
+            item = self._prepare(self.datasets[which], index, rng)
+            if item is not None:
+                return item
+        raise InputError(f"{_ATTEMPTS} images in a row had no usable mask; is the data in SA-1B layout?")
+
+    def _prepare(self, dataset: SA1BDataset, index: int, rng: np.random.Generator) -> TrainingItem | None:
+        sample = dataset.read(index)
+        usable = [one for one in sample.annotations if not one.is_crowd and one.area > 0]
+        if not usable:
+            return None
+        image_hw = sample.image.shape[:2]
+        window = whole_window(image_hw)
+        if rng.random() < self.augmentation.zoom:
+            chosen = usable[int(rng.integers(len(usable)))]
+            window = zoom_window(chosen.bbox_xywh, image_hw, self.augmentation, rng)
+        flips = rng.random() < self.augmentation.flip
+        truths = self._truths(usable, window, flips, rng)
+        if not truths:
+            return None
+        x0, y0, x1, y1 = window
+        content = sample.image[y0:y1, x0:x1]
+        content = resize_image(content, Frame(content.shape[:2], self.input_size, self.logit_size).content_hw)
+        if flips:
+            content = np.ascontiguousarray(content[:, ::-1])
+        if rng.random() < self.augmentation.color:
+            content = change_color(content, self.augmentation.strength, rng)
+        image = normalize_and_pad(content, self.input_size)
+        return TrainingItem(sample.name, image, np.stack(truths), int(rng.integers(2**31)))
+
+    def _truths(
+        self, annotations: list[Annotation], window: Window, flips: bool, rng: np.random.Generator
+    ) -> list[BoolArray]:
+        truths: list[BoolArray] = []
+        for position in rng.permutation(len(annotations)):
+            truth = self._truth(annotations[int(position)], window, flips)
+            if truth is not None:
+                truths.append(truth)
+            if len(truths) == self.max_masks:
+                break
+        return (truths * self.repeats)[: self.max_masks]
+
+    def _truth(self, annotation: Annotation, window: Window, flips: bool) -> BoolArray | None:
+        x0, y0, x1, y1 = window
+        mask = annotation.mask()[y0:y1, x0:x1]
+        share = mask.mean()
+        if share == 0 or share > 0.9:
+            return None
+        if flips:
+            mask = mask[:, ::-1]
+        frame = Frame((y1 - y0, x1 - x0), self.input_size, self.logit_size)
+        truth = shrink_mask(mask, frame)
+        return truth if truth.sum() >= self.min_pixels else None
+
+
+def shrink_mask(mask: BoolArray, frame: Frame) -> BoolArray:
+    """A mask (H, W) of the image at logit resolution (L, L): pixels at least half covered."""
+    return frame.mask_to_logit(mask) >= 0.5
+
+
+def split_indices(dataset: SA1BDataset, part: Part) -> tuple[int, ...]:
+    """Samples of a part; one in 25 is for validation.
+
+    The choice hangs on the sample's name after its first underscore, so an image that stands in two sets stays on one side.
+    """
+    if part == "all":
+        return tuple(range(len(dataset)))
+    held_out = [_is_validation(name) for name in dataset.sample_names]
+    return tuple(index for index, held in enumerate(held_out) if held == (part == "validation"))
+
+
+def _is_validation(sample_name: str) -> bool:
+    stem = sample_name.partition("_")[2] or sample_name
+    return zlib.crc32(stem.encode()) % _VALIDATION_SHARE == 0

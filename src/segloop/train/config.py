@@ -1,0 +1,78 @@
+"""A training run as typed values; a recipe (segloop.train.recipes) is a function that returns one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from segloop.data.augment import NO_AUGMENTATION, Augmentation
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which datasets, how mixed, how prepared; weights by dataset name, 1 where not named."""
+
+    batch_size: int = 4
+    max_masks: int = 8
+    repeats: int = 1
+    augmentation: Augmentation = NO_AUGMENTATION
+    weights: dict[str, float] = field(default_factory=dict)
+    num_workers: int = 1
+
+
+@dataclass(frozen=True)
+class InteractionConfig:
+    """The simulated conversation (paper appendix A): a first prompt, clicks on errors, rounds with no new prompt.
+
+    first_box, first_mask: chances that the first prompt is a box or a rough mask; otherwise it is a point.
+    num_mask_only: one of these comes at the very end, the others at random places among the clicks.
+    all_iou: train the predicted IoU of all supervised outputs, not of the one of least loss alone.
+    """
+
+    num_clicks: int = 8
+    num_mask_only: int = 2
+    first_box: float = 0.5
+    first_mask: float = 0.0
+    all_iou: bool = False
+
+    @property
+    def num_steps(self) -> int:
+        """Decoder runs for each object; 11 in the paper."""
+        return 1 + self.num_clicks + self.num_mask_only
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """AdamW, linear warm-up, then a constant rate cut tenfold at each milestone (paper appendix A).
+
+    layer_decay: factor on the rate for each layer below the top of the encoder. frozen: parameters whose names start so are
+    not trained. ema: decay of the running mean of the weights, which is what a run delivers; 0 for none.
+    """
+
+    learning_rate: float = 8e-4
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = 0.1
+    layer_decay: float = 0.8
+    warmup_steps: int = 250
+    milestones: tuple[int, ...] = (60_000, 86_666)
+    clip_norm: float | None = None
+    frozen: tuple[str, ...] = ()
+    ema: float = 0.0
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything a run depends on besides data paths and the start weights."""
+
+    recipe: str
+    model: str
+    input_size: int
+    num_steps: int
+    data: DataConfig
+    interaction: InteractionConfig
+    optim: OptimConfig
+    precision: Literal["float32", "bfloat16"] = "float32"
+    seed: int = 0
+    log_every: int = 20
+    checkpoint_every: int = 200
+    validate_every: int = 1000

@@ -1,0 +1,66 @@
+"""What every test may lean on: the data folder beside the repository, the golden outputs, and the rule about skips.
+
+A test may skip where a tool or the data is missing on someone's own machine. Under SEGLOOP_CI=1 such a skip is a
+failure, so that nothing goes untested unnoticed; only tests marked `gpu` may be skipped there.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared_dir() -> Path:
+    """The folder of public data: SEGLOOP_SHARED, or `shared` beside the repository."""
+    folder = Path(os.environ.get("SEGLOOP_SHARED") or ROOT.parent / "shared")
+    if not folder.is_dir():
+        pytest.skip(f"no data folder at {folder}; name one with SEGLOOP_SHARED")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def golden_dir() -> Path:
+    """Outputs of the official code on a tiny seeded model, kept in the repository."""
+    return ROOT / "tests" / "golden"
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("gpu") is not None:
+        torch = pytest.importorskip("torch")
+        if not torch.cuda.is_available():
+            pytest.skip("no accelerator")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    is_expected_failure = hasattr(report, "wasxfail")
+    if report.skipped and not is_expected_failure and item.get_closest_marker("gpu") is None:
+        _forbid_skip(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    if report.skipped:
+        _forbid_skip(report)
+    return report
+
+
+def _forbid_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
+    if os.environ.get("SEGLOOP_CI") != "1":
+        return
+    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+    report.outcome = "failed"
+    report.longrepr = f"SEGLOOP_CI=1 allows no skip but for want of an accelerator. {reason}"

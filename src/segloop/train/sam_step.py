@@ -1,0 +1,239 @@
+"""One training step of the promptable model: a simulated conversation about every object (paper appendix A).
+
+First a point, a box or a rough mask; then clicks where the prediction is wrong, each with the previous logits as mask
+prompt; and rounds with nothing but those logits. Losses of all rounds are added up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from segloop.data.loader import TrainingItem
+from segloop.geometry.frames import BoolArray, FloatArray
+from segloop.model.sam import Sam
+from segloop.prompts.prompt import (
+    BACKGROUND,
+    BOX_BOTTOM_RIGHT,
+    BOX_TOP_LEFT,
+    FOREGROUND,
+    MASK_MAGNITUDE,
+    PADDING,
+)
+from segloop.prompts.simulate import (
+    center_click,
+    noisy_box,
+    random_click,
+    random_error_click,
+    truth_box,
+    worn_or_grown,
+)
+from segloop.train.config import InteractionConfig
+from segloop.train.losses import IOU_WEIGHT, mask_loss, true_iou
+
+POINT, BOX, MASK = 0, 1, 2
+BOX_NOISE_LIMIT_PX = 20.0
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """images (B, 3, S, S); truths (N, L, L) in the logit frame; image_index (N,); seeds (N,) decide the prompts."""
+
+    images: Tensor
+    truths: BoolArray
+    image_index: Tensor
+    seeds: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class StepOutput:
+    """The loss to minimise, and numbers to watch."""
+
+    loss: Tensor
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(eq=False)
+class Conversation:
+    """What has been asked so far about N objects, in the input frame; every object has the same number of tokens."""
+
+    coords: FloatArray
+    labels: npt.NDArray[np.int64]
+    kinds: npt.NDArray[np.int64]
+    rough_masks: FloatArray | None
+
+    def add_clicks(self, coords: FloatArray, labels: npt.NDArray[np.int64]) -> None:
+        """One more click for each object; coords (N, 2), labels (N,)."""
+        self.coords = np.concatenate([self.coords, coords[:, None]], axis=1)
+        self.labels = np.concatenate([self.labels, labels[:, None]], axis=1)
+
+
+def collate(items: Sequence[TrainingItem]) -> Batch:
+    """Put items side by side; objects of all images form one list."""
+    counts = [len(item.truths) for item in items]
+    seeds = [item.seed + offset for item in items for offset in range(len(item.truths))]
+    return Batch(
+        images=torch.from_numpy(np.stack([item.image for item in items])),
+        truths=np.concatenate([item.truths for item in items]),
+        image_index=torch.repeat_interleave(torch.arange(len(items)), torch.tensor(counts)),
+        seeds=np.array(seeds, dtype=np.int64),
+    )
+
+
+def sam_step(model: Sam, batch: Batch, config: InteractionConfig) -> StepOutput:
+    """Encode once, then talk `config.num_steps` rounds; the loss is summed over rounds, the mean over objects."""
+    device = batch.images.device
+    rngs = [np.random.default_rng(int(seed)) for seed in batch.seeds]
+    truths = torch.from_numpy(batch.truths).to(device, torch.float32)
+    scale = batch.images.shape[-1] / batch.truths.shape[-1]
+    features = model.encode(batch.images)[batch.image_index]
+
+    talk = first_prompts(batch.truths, rngs, config, scale)
+    previous = None if talk.rough_masks is None else torch.from_numpy(talk.rough_masks).to(device)
+    has_mask = torch.from_numpy(talk.kinds == MASK).to(device, torch.float32)
+    losses: list[Tensor] = []
+    metrics: dict[str, float] = {}
+    for number, asks in enumerate(schedule(config, rngs[0])):
+        if asks and number > 0:
+            assert previous is not None
+            talk.add_clicks(*error_clicks(batch.truths, (previous[:, 0] > 0).cpu().numpy(), rngs, scale))
+        logits, scores = model.decode(
+            features,
+            torch.from_numpy(talk.coords).to(device),
+            torch.from_numpy(talk.labels).to(device),
+            previous,
+            has_mask if number == 0 and previous is not None else None,
+        )
+        outcome = round_loss(logits, scores, truths, talk.kinds, is_first=number == 0, config=config)
+        losses.append(outcome.loss)
+        metrics[f"iou/{number}"] = float(outcome.iou.mean())
+        if number == 0:
+            metrics |= first_round_metrics(outcome.iou, talk.kinds)
+            metrics["calibration"] = float(outcome.score_error)
+        previous = outcome.chosen_logits[:, None]
+    loss = torch.stack(losses).sum()
+    return StepOutput(loss, {"loss": float(loss.detach()), **metrics})
+
+
+def schedule(config: InteractionConfig, rng: np.random.Generator) -> list[bool]:
+    """For each round whether it brings a new prompt: the first does, the last does not, others as drawn."""
+    asks = [True] * config.num_clicks
+    for _ in range(max(0, config.num_mask_only - 1)):
+        asks.insert(int(rng.integers(len(asks) + 1)), False)
+    return [True, *asks, *([False] if config.num_mask_only else [])]
+
+
+def first_prompts(
+    truths: BoolArray, rngs: Sequence[np.random.Generator], config: InteractionConfig, scale: float
+) -> Conversation:
+    """A point, a box or a rough mask for each object; scale is input pixels per logit pixel."""
+    size = truths.shape[-1]
+    coords = np.zeros((len(truths), 2, 2), dtype=np.float32)
+    labels = np.full((len(truths), 2), PADDING, dtype=np.int64)
+    kinds = np.full(len(truths), POINT, dtype=np.int64)
+    rough = np.zeros((len(truths), 1, size, size), dtype=np.float32)
+    for row, (truth, rng) in enumerate(zip(truths, rngs, strict=True)):
+        draw = rng.random()
+        if draw < config.first_mask:
+            kinds[row] = MASK
+            mask = worn_or_grown(truth, rng)
+            rough[row, 0] = np.where(mask, MASK_MAGNITUDE, -MASK_MAGNITUDE)
+            with_box = rng.random() < 0.5
+            box, point = truth_box(mask), center_click(mask)
+        else:
+            with_box = draw < config.first_mask + config.first_box
+            kinds[row] = BOX if with_box else POINT
+            box = noisy_box(truth, rng, limit_px=BOX_NOISE_LIMIT_PX / scale)
+            point = random_click(truth, rng).xy
+        if with_box:
+            coords[row] = to_input(box.reshape(2, 2), scale)
+            labels[row] = BOX_TOP_LEFT, BOX_BOTTOM_RIGHT
+        else:
+            coords[row, 0] = to_input(np.array(point), scale)
+            labels[row, 0] = FOREGROUND
+    return Conversation(coords, labels, kinds, rough if (kinds == MASK).any() else None)
+
+
+def error_clicks(
+    truths: BoolArray, predictions: BoolArray, rngs: Sequence[np.random.Generator], scale: float
+) -> tuple[FloatArray, npt.NDArray[np.int64]]:
+    """A random click on each object's error: coords (N, 2) in the input frame, labels (N,)."""
+    clicks = [random_error_click(*one) for one in zip(truths, predictions, rngs, strict=True)]
+    coords = to_input(np.array([click.xy for click in clicks]), scale)
+    labels = [FOREGROUND if click.is_foreground else BACKGROUND for click in clicks]
+    return coords, np.array(labels, dtype=np.int64)
+
+
+def to_input(logit_xy: npt.NDArray[np.generic], scale: float) -> FloatArray:
+    """Pixels of the logit frame as pixels of the input frame; centres go to centres."""
+    return ((logit_xy.astype(np.float32) + 0.5) * scale - 0.5).astype(np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class RoundOutcome:
+    """loss is a scalar; chosen_logits (N, L, L) and iou (N,) are those of the output that would be shown."""
+
+    loss: Tensor
+    chosen_logits: Tensor
+    iou: Tensor
+    score_error: Tensor
+
+
+def round_loss(
+    logits: Tensor,
+    scores: Tensor,
+    truths: Tensor,
+    kinds: npt.NDArray[np.int64],
+    *,
+    is_first: bool,
+    config: InteractionConfig,
+) -> RoundOutcome:
+    """Losses of one round for logits (N, 4, L, L), predicted IoU (N, 4) and truths (N, L, L).
+
+    A lone point answers with outputs 1 to 3: the one of least loss learns, the one of highest predicted IoU is shown.
+    Everything else answers with output 0; a lone box teaches both.
+    """
+    logits, scores = logits.float(), scores.float()
+    rows = torch.arange(len(logits), device=logits.device)
+    kind = torch.from_numpy(kinds).to(logits.device)
+    ambiguous = (kind == POINT) if is_first else torch.zeros_like(kind, dtype=torch.bool)
+    takes_three = ambiguous | ((kind == BOX) if is_first else ambiguous)
+
+    per_object = logits.new_zeros(len(logits))
+    single = rows[~ambiguous]
+    if len(single):
+        per_object = per_object.index_add(
+            0, single, output_loss(logits[single, :1], scores[single, :1], truths[single], config)
+        )
+    several = rows[takes_three]
+    if len(several):
+        per_object = per_object.index_add(
+            0, several, output_loss(logits[several, 1:], scores[several, 1:], truths[several], config)
+        )
+    shown = torch.where(ambiguous, 1 + scores[:, 1:].argmax(dim=1), torch.zeros_like(kind))
+    chosen = logits[rows, shown].detach()
+    iou = true_iou(chosen, truths)
+    error = (scores[rows, shown].detach() - iou).abs().mean()
+    return RoundOutcome(per_object.mean(), chosen, iou, error)
+
+
+def output_loss(logits: Tensor, scores: Tensor, truths: Tensor, config: InteractionConfig) -> Tensor:
+    """Loss (N,) of K alternative outputs (N, K, L, L): the least mask loss counts, and the error of predicted IoU."""
+    wide = truths[:, None].expand_as(logits)
+    masks = mask_loss(logits, wide)
+    least, which = masks.min(dim=1)
+    squared = (scores - true_iou(logits, wide)) ** 2
+    quality = squared.mean(dim=1) if config.all_iou else squared.gather(1, which[:, None])[:, 0]
+    return least + IOU_WEIGHT * quality
+
+
+def first_round_metrics(iou: Tensor, kinds: npt.NDArray[np.int64]) -> dict[str, float]:
+    """Mean IoU after a first point, box or mask, where there was one."""
+    names = {POINT: "iou/point", BOX: "iou/box", MASK: "iou/mask"}
+    values = iou.cpu().numpy()
+    return {name: float(values[kinds == kind].mean()) for kind, name in names.items() if (kinds == kind).any()}

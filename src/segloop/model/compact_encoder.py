@@ -144,7 +144,7 @@ class CompactEncoder(nn.Module):
         top = F.relu(self.smooth32(self.lateral32(map32)))
         middle = F.relu(self.smooth16(self.lateral16(map16) + upsample(top)))
         fine = self.lateral8(map8) + self.lateral4(map4) + upsample(middle)
-        return self.neck(fine)  # type: ignore[no-any-return]
+        return self.neck(fine)
 
 
 def upsample(x: Tensor) -> Tensor:

@@ -5,6 +5,8 @@ Shape letters: N prompts, T tokens, P image positions, D model width, H heads, I
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -31,14 +33,14 @@ class MLP(nn.Module):
     def __init__(self, *widths: int) -> None:
         super().__init__()
         self.layers = nn.ModuleList(
-            nn.Linear(before, after) for before, after in zip(widths, widths[1:], strict=False)
+            nn.Linear(before, after) for before, after in itertools.pairwise(widths)
         )
 
     def forward(self, x: Tensor) -> Tensor:
         """Map the last axis from the first width to the last."""
         for layer in self.layers[:-1]:
             x = F.relu(layer(x))
-        return self.layers[-1](x)  # type: ignore[no-any-return]
+        return self.layers[-1](x)
 
 
 class Attention(nn.Module):
@@ -71,7 +73,7 @@ class Attention(nn.Module):
         )
         weights = torch.softmax(q * self.scale @ k.transpose(-1, -2), dim=-1)
         attended = (weights @ v).transpose(1, 2)
-        return self.out_proj(attended.flatten(2))  # type: ignore[no-any-return]
+        return self.out_proj(attended.flatten(2))
 
     def tokens_to_image(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """forward() for token queries (N, T, D) and image keys and values (N or 1, P, D), folded."""
@@ -85,7 +87,7 @@ class Attention(nn.Module):
         )
         value_weight = self.v_proj.weight.view(self.num_heads, -1, width)
         attended = (gathered @ value_weight.transpose(-1, -2)).transpose(1, 2).flatten(2)
-        return self.out_proj(attended + self.v_proj.bias)  # type: ignore[no-any-return]
+        return self.out_proj(attended + self.v_proj.bias)
 
     def image_to_tokens(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """forward() for image queries (N or 1, P, D) and token keys and values (N, T, D), folded."""
@@ -107,5 +109,5 @@ class Attention(nn.Module):
 
 
 def _matmul_shared(left: Tensor, right: Tensor) -> Tensor:
-    """left (N, A, B) @ right (N or 1, B, C); one product where the right side is shared."""
+    """Product of left (N, A, B) and right (N or 1, B, C); one product where the right side is shared."""
     return left @ (right[0] if right.shape[0] == 1 else right)

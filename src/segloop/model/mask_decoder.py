@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -138,19 +136,15 @@ def look_at_image(attention: Attention, queries: Tensor, keys: Tensor, values: T
     """Tokens attend to image positions, folded while that is the cheaper form."""
     if _folding_pays(attention, queries):
         return attention.tokens_to_image(queries, keys, values)
-    return _call(attention, queries, keys, values)
+    return attention.forward(queries, keys, values)
 
 
 def look_at_tokens(attention: Attention, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     """Image positions attend to tokens, folded while that is the cheaper form."""
     if _folding_pays(attention, keys):
         return attention.image_to_tokens(queries, keys, values)
-    return _call(attention, queries, keys, values)
+    return attention.forward(queries, keys, values)
 
 
 def _folding_pays(attention: Attention, tokens: Tensor) -> bool:
     return tokens.shape[1] * attention.num_heads <= attention.q_proj.in_features // 2
-
-
-def _call(module: nn.Module, *inputs: Any) -> Tensor:
-    return module(*inputs)  # type: ignore[no-any-return]

@@ -67,16 +67,15 @@ class PromptEncoder(nn.Module):
         """
         code = self.position_code((coords + 0.5) / input_size)
         code = code * (labels >= 0)[..., None]
-        vectors = torch.cat(
-            [self.padding_vector.weight, *(label.weight for label in self.label_vectors)]
-        )
+        known = [label.get_parameter("weight") for label in self.label_vectors]
+        vectors = torch.cat([self.padding_vector.weight, *known])
         return code + vectors[labels + 1]
 
     def encode_text(self, text: Tensor) -> Tensor:
         """One token (N, 1, D) for each text vector (N, C) (paper §7.5)."""
         if self.text_projection is None:
             raise ValueError("this model was built without a text projection")
-        return self.text_projection(text)[:, None]  # type: ignore[no-any-return]
+        return self.text_projection(text)[:, None]
 
     def encode_masks(self, mask_logits: Tensor | None, has_mask: Tensor | None) -> Tensor:
         """Dense embedding (N, P, D) of mask logits (N, 1, 4G, 4G); "no mask" where has_mask (N,) is 0.
@@ -88,5 +87,5 @@ class PromptEncoder(nn.Module):
             return no_mask
         dense = self.mask_layers(mask_logits).flatten(2).transpose(1, 2)
         if has_mask is None:
-            return dense  # type: ignore[no-any-return]
+            return dense
         return torch.where(has_mask[:, None, None] > 0, dense, no_mask)

@@ -27,7 +27,7 @@ class Sam(nn.Module):
 
     def encode(self, images: Tensor) -> Tensor:
         """Embeddings (B, C, G, G) of prepared inputs (B, 3, S, S)."""
-        return self.image_encoder(images)  # type: ignore[no-any-return]
+        return self.image_encoder(images)
 
     def decode(
         self,
@@ -53,7 +53,7 @@ class Sam(nn.Module):
         dense = self.prompt_encoder.encode_masks(mask_logits, has_mask)
         image = features.flatten(2).transpose(1, 2) + dense
         places = self.prompt_encoder.position_code.grid(grid_size)
-        return self.mask_decoder(image, places, tokens)  # type: ignore[no-any-return]
+        return self.mask_decoder(image, places, tokens)
 
 
 def build_image_encoder(config: ModelConfig) -> nn.Module:

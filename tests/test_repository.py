@@ -149,6 +149,42 @@ def test_importing_segloop_is_light() -> None:
     assert loaded - set(sys.stdlib_module_names) == LIGHT_PACKAGES
 
 
+def test_names_in_the_documentation_exist() -> None:
+    unknown = []
+    for page in [*(ROOT / "docs").rglob("*.md"), *ROOT.glob("*.md")]:
+        text = page.read_text(encoding="utf-8")
+        for name in set(re.findall(r"`(segloop(?:\.\w+)+)", text)):
+            if not is_defined(name.split(".")[1:]):
+                unknown.append(f"{page.relative_to(ROOT)}: {name}")
+    assert not unknown, "\n".join(sorted(unknown))
+
+
+def is_defined(parts: list[str]) -> bool:
+    """Whether segloop.PARTS is a public name, a module, or something defined in one; nothing is imported."""
+    if parts[0] in PUBLIC_NAMES:
+        home = segloop._HOMES.get(parts[0])
+        return home is None or is_defined([*home.split(".")[1:], *parts])
+    place, body = SOURCE, None
+    for part in parts:
+        if body is None and (place / part).is_dir():
+            place = place / part
+        elif body is None and (place / f"{part}.py").is_file():
+            body = ast.parse((place / f"{part}.py").read_text(encoding="utf-8")).body
+        else:
+            found = [node for node in body or [] if part in names_of(node)]
+            if not found:
+                return False
+            body = getattr(found[0], "body", [])
+    return True
+
+
+def names_of(node: ast.stmt) -> set[str]:
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return {node.name}
+    targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+    return {target.id for target in targets if isinstance(target, ast.Name)}
+
+
 def test_no_tracked_file_points_into_a_builders_machine() -> None:
     found = []
     for path in tracked_files():

@@ -150,12 +150,13 @@ def test_importing_segloop_is_light() -> None:
 
 
 def test_names_in_the_documentation_exist() -> None:
-    unknown = []
-    for page in [*(ROOT / "docs").rglob("*.md"), *ROOT.glob("*.md")]:
-        text = page.read_text(encoding="utf-8")
-        for name in set(re.findall(r"`(segloop(?:\.\w+)+)", text)):
-            if not is_defined(name.split(".")[1:]):
-                unknown.append(f"{page.relative_to(ROOT)}: {name}")
+    pages = [*(ROOT / "docs").rglob("*.md"), *ROOT.glob("*.md")]
+    unknown = [
+        f"{page.relative_to(ROOT)}: {name}"
+        for page in pages
+        for name in set(re.findall(r"`(segloop(?:\.\w+)+)", page.read_text(encoding="utf-8")))
+        if not is_defined(name.split(".")[1:])
+    ]
     assert not unknown, "\n".join(sorted(unknown))
 
 

@@ -85,6 +85,7 @@ class Trunk(nn.Module):
 
     def __init__(self, variant: int) -> None:
         super().__init__()
+        self.variant = variant
         width_factor, depth_factor = MULTIPLIERS[variant]
         self.stem = SameConv2d(3, STEM_WIDTH, 3, stride=2)
         self.stages = nn.ModuleList()

@@ -42,7 +42,7 @@ def layers_below_top(name: str, model: Sam) -> int:
     """
     if isinstance(model.config.encoder, ViTConfig):
         num_layers, pattern = model.config.encoder.depth + 1, r"image_encoder\.blocks\.(\d+)\."
-        lowest = ("image_encoder.patch", "image_encoder.position")
+        lowest: tuple[str, ...] = ("image_encoder.patch", "image_encoder.position")
     else:
         num_layers, pattern = _NUM_COMPACT_LAYERS, r"image_encoder\.trunk\.stages\.(\d+)\."
         lowest = ("image_encoder.trunk.stem",)

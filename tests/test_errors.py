@@ -9,7 +9,7 @@ from segloop.errors import ImageError, InputError, WeightsError
 
 @pytest.mark.parametrize("kind", [InputError, ImageError, WeightsError])
 def test_a_users_mistake_is_a_value_error_with_its_line(kind: type[InputError]) -> None:
-    with pytest.raises(InputError, match="^cat.jpg: no such file$") as caught:
+    with pytest.raises(InputError, match=r"^cat\.jpg: no such file$") as caught:
         raise kind("cat.jpg: no such file")
     assert isinstance(caught.value, ValueError)
 

@@ -11,6 +11,11 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# No deadline: nothing is timed in tests. The same examples at every run of continuous integration.
+settings.register_profile("segloop", deadline=None, derandomize=os.environ.get("SEGLOOP_CI") == "1")
+settings.load_profile("segloop")
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -51,7 +51,7 @@ class Sam(nn.Module):
         if text is not None:
             tokens = torch.cat([self.prompt_encoder.encode_text(text), tokens], dim=1)
         dense = self.prompt_encoder.encode_masks(mask_logits, has_mask)
-        image = features.flatten(2).transpose(1, 2) + dense
+        image = features.flatten(2).transpose(1, 2).contiguous() + dense
         places = self.prompt_encoder.position_code.grid(grid_size)
         return self.mask_decoder(image, places, tokens)
 

@@ -119,7 +119,9 @@ class RelativeAttention(nn.Module):
         qkv = self.qkv(x).reshape(len(x), places, 3, self.num_heads, -1)
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind()  # each (B, H, S*S, E)
         attended = F.scaled_dot_product_attention(q, k, v, attn_mask=self.position_bias(q))
-        return self.out_proj(attended.transpose(1, 2).reshape(x.shape))  # type: ignore[no-any-return]
+        # A true copy: how the attention lays out its result differs between eager and export, and a view would not trace.
+        joined = attended.transpose(1, 2).clone(memory_format=torch.contiguous_format)
+        return self.out_proj(joined.reshape(x.shape))  # type: ignore[no-any-return]
 
     def position_bias(self, q: Tensor) -> Tensor:
         """What relative position adds to the scores (B, H, S*S, S*S) of queries (B, H, S*S, E)."""

@@ -49,6 +49,10 @@ class SA1BDataset:
         """Name of each sample: its file name without suffix."""
         return tuple(entry[0] for entry in self._entries)
 
+    def subset(self, indices: Sequence[int]) -> SA1BDataset:
+        """The samples at these indices, in this order."""
+        return SA1BDataset(self.name, tuple(self._entries[index] for index in indices))
+
     def read(self, index: int) -> Sample:
         """Decode sample `index`; InputError names the sample whose image or JSON cannot be used."""
         name, image_member, _ = self._entries[index]

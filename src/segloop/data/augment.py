@@ -51,7 +51,10 @@ def zoom_window(
     low, high = np.log(augmentation.crop_low), np.log(augmentation.crop_high)
     side = max(box_width, box_height, 16.0) * float(np.exp(rng.uniform(low, high)))
     aspect = float(np.exp(rng.uniform(-0.3, 0.3)))
-    window_width, window_height = min(width, round(side * aspect)), min(height, round(side / aspect))
+    window_width, window_height = (
+        min(width, round(side * aspect)),
+        min(height, round(side / aspect)),
+    )
     x0 = _place(x, box_width, window_width, width, rng)
     y0 = _place(y, box_height, window_height, height, rng)
     return x0, y0, x0 + window_width, y0 + window_height
@@ -65,7 +68,9 @@ def _place(start: float, length: float, window: int, full: int, rng: np.random.G
 
 def change_color(image: ImageArray, strength: float, rng: np.random.Generator) -> ImageArray:
     """Brightness, contrast and saturation of (H, W, 3) each times a factor within 1 +- strength."""
-    brightness, contrast, saturation = (float(value) for value in rng.uniform(1 - strength, 1 + strength, 3))
+    brightness, contrast, saturation = (
+        float(value) for value in rng.uniform(1 - strength, 1 + strength, 3)
+    )
     pixels = image.astype(np.float32) * brightness
     mean = float(pixels.mean())
     pixels = (pixels - mean) * contrast + mean

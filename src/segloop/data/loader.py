@@ -75,9 +75,13 @@ class SampleStream:
             item = self._prepare(self.datasets[which], index, rng)
             if item is not None:
                 return item
-        raise InputError(f"{_ATTEMPTS} images in a row had no usable mask; is the data in SA-1B layout?")
+        raise InputError(
+            f"{_ATTEMPTS} images in a row had no usable mask; is the data in SA-1B layout?"
+        )
 
-    def _prepare(self, dataset: SA1BDataset, index: int, rng: np.random.Generator) -> TrainingItem | None:
+    def _prepare(
+        self, dataset: SA1BDataset, index: int, rng: np.random.Generator
+    ) -> TrainingItem | None:
         sample = dataset.read(index)
         usable = [one for one in sample.annotations if not one.is_crowd and one.area > 0]
         if not usable:
@@ -93,7 +97,9 @@ class SampleStream:
             return None
         x0, y0, x1, y1 = window
         content = sample.image[y0:y1, x0:x1]
-        content = resize_image(content, Frame(content.shape[:2], self.input_size, self.logit_size).content_hw)
+        content = resize_image(
+            content, Frame(content.shape[:2], self.input_size, self.logit_size).content_hw
+        )
         if flips:
             content = np.ascontiguousarray(content[:, ::-1])
         if rng.random() < self.augmentation.color:

@@ -43,7 +43,9 @@ def save_checkpoint(folder: Path, state: TrainState, config: TrainConfig) -> Pat
         os.replace(partial, target)
     except (OSError, RuntimeError) as error:
         partial.unlink(missing_ok=True)
-        raise WeightsError(f"cannot write {target}: {error}; the checkpoint before it is kept") from error
+        raise WeightsError(
+            f"cannot write {target}: {error}; the checkpoint before it is kept"
+        ) from error
     return target
 
 
@@ -59,8 +61,18 @@ def load_checkpoint(folder: Path, config: TrainConfig) -> TrainState | None:
         record = torch.load(source, map_location="cpu", weights_only=True)
         stored = record.pop("config")
         state = TrainState(**record)
-    except (OSError, RuntimeError, EOFError, KeyError, TypeError, BadZipFile, pickle.UnpicklingError) as error:
-        raise WeightsError(f"{source} is damaged or no checkpoint; delete it to start afresh") from error
+    except (
+        OSError,
+        RuntimeError,
+        EOFError,
+        KeyError,
+        TypeError,
+        BadZipFile,
+        pickle.UnpicklingError,
+    ) as error:
+        raise WeightsError(
+            f"{source} is damaged or no checkpoint; delete it to start afresh"
+        ) from error
     for name in ("recipe", "model", "input_size", "seed"):
         if stored[name] != getattr(config, name):
             raise WeightsError(

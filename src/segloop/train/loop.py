@@ -94,12 +94,16 @@ def train(
         clock = time.perf_counter()
         logged_at = first_step
         for number, batch in enumerate(batches(stream, config, first_step), start=first_step):
-            batch = Batch(batch.images.to(device), batch.truths, batch.image_index.to(device), batch.seeds)
+            batch = Batch(
+                batch.images.to(device), batch.truths, batch.image_index.to(device), batch.seeds
+            )
             set_learning_rate(optimizer, learning_rate(number, config.optim))
             with torch.autocast(device, torch.bfloat16, enabled=config.precision == "bfloat16"):
                 output = step(model, batch)
             if not torch.isfinite(output.loss):
-                raise InputError(f"the loss is not finite at step {number}; lower the learning rate")
+                raise InputError(
+                    f"the loss is not finite at step {number}; lower the learning rate"
+                )
             optimizer.zero_grad()
             output.loss.backward()  # type: ignore[no-untyped-call]
             norm = torch.nn.utils.clip_grad_norm_(trained, config.optim.clip_norm or float("inf"))
@@ -113,7 +117,8 @@ def train(
                 clock, logged_at = time.perf_counter(), done
                 rate = config.data.batch_size / seconds
                 writer.write(
-                    done, {**output.metrics, "gradient_norm": float(norm), "images_per_second": rate}
+                    done,
+                    {**output.metrics, "gradient_norm": float(norm), "images_per_second": rate},
                 )
                 if report is not None:
                     left = seconds * (config.num_steps - done)
@@ -121,10 +126,16 @@ def train(
             if done % config.checkpoint_every == 0 or done == config.num_steps:
                 weights = {name: value.cpu() for name, value in model.state_dict().items()}
                 averages = {name: value.cpu() for name, value in mean.items()}
-                state = TrainState(done, weights, averages, optimizer.state_dict(), torch.get_rng_state())
+                state = TrainState(
+                    done, weights, averages, optimizer.state_dict(), torch.get_rng_state()
+                )
                 save_checkpoint(folder, state, config)
-            if validate is not None and (done % config.validate_every == 0 or done == config.num_steps):
-                writer.write(done, validate(with_weights(model, mean) if config.optim.ema else model))
+            if validate is not None and (
+                done % config.validate_every == 0 or done == config.num_steps
+            ):
+                writer.write(
+                    done, validate(with_weights(model, mean) if config.optim.ema else model)
+                )
     return mean if config.optim.ema else model.state_dict()
 
 

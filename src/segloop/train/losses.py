@@ -40,4 +40,6 @@ def true_iou(logits: Tensor, truths: Tensor) -> Tensor:
     masks, truths = logits.detach() > 0, truths > 0.5
     intersection = (masks & truths).sum(dim=(-2, -1))
     union = (masks | truths).sum(dim=(-2, -1))
-    return torch.where(union > 0, intersection / union.clamp(min=1), torch.ones_like(union, dtype=torch.float32))
+    return torch.where(
+        union > 0, intersection / union.clamp(min=1), torch.ones_like(union, dtype=torch.float32)
+    )

@@ -101,7 +101,9 @@ def sam_step(model: Sam, batch: Batch, config: InteractionConfig) -> StepOutput:
     for number, asks in enumerate(schedule(config, rngs[0])):
         if asks and number > 0:
             assert previous is not None
-            talk.add_clicks(*error_clicks(batch.truths, (previous[:, 0] > 0).cpu().numpy(), rngs, scale))
+            talk.add_clicks(
+                *error_clicks(batch.truths, (previous[:, 0] > 0).cpu().numpy(), rngs, scale)
+            )
         logits, scores = model.decode(
             features,
             torch.from_numpy(talk.coords).to(device),
@@ -109,7 +111,9 @@ def sam_step(model: Sam, batch: Batch, config: InteractionConfig) -> StepOutput:
             previous,
             has_mask if number == 0 and previous is not None else None,
         )
-        outcome = round_loss(logits, scores, truths, talk.kinds, is_first=number == 0, config=config)
+        outcome = round_loss(
+            logits, scores, truths, talk.kinds, is_first=number == 0, config=config
+        )
         losses.append(outcome.loss)
         metrics[f"iou/{number}"] = float(outcome.iou.mean())
         if number == 0:
@@ -213,7 +217,9 @@ def round_loss(
     several = rows[takes_three]
     if len(several):
         per_object = per_object.index_add(
-            0, several, output_loss(logits[several, 1:], scores[several, 1:], truths[several], config)
+            0,
+            several,
+            output_loss(logits[several, 1:], scores[several, 1:], truths[several], config),
         )
     shown = torch.where(ambiguous, 1 + scores[:, 1:].argmax(dim=1), torch.zeros_like(kind))
     chosen = logits[rows, shown].detach()
@@ -222,7 +228,9 @@ def round_loss(
     return RoundOutcome(per_object.mean(), chosen, iou, error)
 
 
-def output_loss(logits: Tensor, scores: Tensor, truths: Tensor, config: InteractionConfig) -> Tensor:
+def output_loss(
+    logits: Tensor, scores: Tensor, truths: Tensor, config: InteractionConfig
+) -> Tensor:
     """Loss (N,) of K alternative outputs (N, K, L, L): the least mask loss counts, and the error of predicted IoU."""
     wide = truths[:, None].expand_as(logits)
     masks = mask_loss(logits, wide)
@@ -236,4 +244,8 @@ def first_round_metrics(iou: Tensor, kinds: npt.NDArray[np.int64]) -> dict[str, 
     """Mean IoU after a first point, box or mask, where there was one."""
     names = {POINT: "iou/point", BOX: "iou/box", MASK: "iou/mask"}
     values = iou.cpu().numpy()
-    return {name: float(values[kinds == kind].mean()) for kind, name in names.items() if (kinds == kind).any()}
+    return {
+        name: float(values[kinds == kind].mean())
+        for kind, name in names.items()
+        if (kinds == kind).any()
+    }

@@ -44,7 +44,9 @@ def compact(
             augmentation=Augmentation(zoom=0.5, flip=0.5, color=0.5),
             weights=MIXTURE,
         ),
-        interaction=InteractionConfig(num_clicks=2, num_mask_only=0, first_box=0.35, first_mask=0.1, all_iou=True),
+        interaction=InteractionConfig(
+            num_clicks=2, num_mask_only=0, first_box=0.35, first_mask=0.1, all_iou=True
+        ),
         optim=OptimConfig(
             learning_rate=learning_rate,
             weight_decay=0.05,

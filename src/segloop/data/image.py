@@ -45,7 +45,9 @@ def load_image(source: ImageSource, max_pixels: int = MAX_PIXELS) -> ImageArray:
     except PermissionError as error:
         raise ImageError(f"{name}: no permission to read it") from error
     except UnidentifiedImageError as error:
-        raise ImageError(f"{name} is not an image that can be read (JPEG, PNG, WebP, TIFF, ...)") from error
+        raise ImageError(
+            f"{name} is not an image that can be read (JPEG, PNG, WebP, TIFF, ...)"
+        ) from error
 
 
 def _open(source: io.BytesIO | Path) -> Image.Image:

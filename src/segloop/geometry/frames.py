@@ -41,10 +41,10 @@ class Frame:
         return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
 
     @property
-    def scale_xy(self) -> FloatArray:
+    def scale_xy(self) -> npt.NDArray[np.float64]:
         """Factors (x, y) that take image coordinates to input coordinates."""
         (height, width), (content_height, content_width) = self.image_hw, self.content_hw
-        return np.array([content_width / width, content_height / height], dtype=np.float64)  # type: ignore[return-value]
+        return np.array([content_width / width, content_height / height], dtype=np.float64)
 
     def points_to_input(self, points_xy: npt.ArrayLike) -> FloatArray:
         """Take points (..., 2) from the image frame to the input frame."""
@@ -73,7 +73,9 @@ class Frame:
         flat = np.ascontiguousarray(logits, dtype=np.float32).reshape(-1, *size)
         out = np.empty((len(flat), height, width), dtype=np.float32)
         for one, target in zip(flat, out, strict=True):
-            square = cv2.resize(one, (self.input_size, self.input_size), interpolation=cv2.INTER_LINEAR)
+            square = cv2.resize(
+                one, (self.input_size, self.input_size), interpolation=cv2.INTER_LINEAR
+            )
             content = np.ascontiguousarray(square[:content_height, :content_width])
             cv2.resize(content, (width, height), dst=target, interpolation=cv2.INTER_LINEAR)
         return out.reshape(*logits.shape[:-2], height, width)
@@ -90,5 +92,7 @@ class Frame:
             (content_width, content_height),
             interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR,
         )
-        shrunk = cv2.resize(square, (self.logit_size, self.logit_size), interpolation=cv2.INTER_AREA)
+        shrunk = cv2.resize(
+            square, (self.logit_size, self.logit_size), interpolation=cv2.INTER_AREA
+        )
         return np.asarray(shrunk, dtype=np.float32)

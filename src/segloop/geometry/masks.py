@@ -49,7 +49,7 @@ class MaskBatch:
     @property
     def areas(self) -> IntArray:
         """Pixels in each mask, (N,)."""
-        return self.masks.reshape(len(self), -1).sum(axis=1, dtype=np.int64)
+        return _count(self.masks)
 
     @property
     def boxes_xyxy(self) -> FloatArray:
@@ -61,7 +61,9 @@ class MaskBatch:
         rows = np.asarray(keep)
         if rows.dtype != np.bool_:
             rows = rows.astype(np.int64)
-        return replace(self, **{field.name: getattr(self, field.name)[rows] for field in fields(self)})
+        return replace(
+            self, **{field.name: getattr(self, field.name)[rows] for field in fields(self)}
+        )
 
     def best(self) -> MaskBatch:
         """Keep for each prompt the mask of highest predicted IoU, in the order of the prompts (paper §4)."""
@@ -93,8 +95,8 @@ def mask_boxes(masks: BoolArray) -> FloatArray:
 
 def mask_iou(first: BoolArray, second: BoolArray) -> FloatArray:
     """Intersection over union of masks (..., H, W), pair by pair; two empty masks agree perfectly."""
-    intersection = np.logical_and(first, second).sum(axis=(-2, -1), dtype=np.int64)
-    union = np.logical_or(first, second).sum(axis=(-2, -1), dtype=np.int64)
+    intersection = _count(np.logical_and(first, second))
+    union = _count(np.logical_or(first, second))
     return np.where(union > 0, intersection / np.maximum(union, 1), 1.0).astype(np.float32)
 
 
@@ -103,6 +105,14 @@ def stability_score(logits: FloatArray, threshold: float = 0.0, offset: float = 
 
     A mask empty at both cuts is not stable: 0.
     """
-    inner = (logits > threshold + offset).sum(axis=(-2, -1), dtype=np.int64)
-    outer = (logits > threshold - offset).sum(axis=(-2, -1), dtype=np.int64)
-    return (inner / np.maximum(outer, 1)).astype(np.float32)
+    inner = _count(logits > threshold + offset)
+    outer = _count(logits > threshold - offset)
+    return np.asarray(inner / np.maximum(outer, 1), dtype=np.float32)
+
+
+def _count(masks: BoolArray) -> IntArray:
+    """Pixels set in each of the masks (..., H, W)."""
+    # Without an axis count_nonzero runs many times faster than with one.
+    flat = masks.reshape(-1, masks.shape[-2] * masks.shape[-1])
+    counts = [np.count_nonzero(mask) for mask in flat]
+    return np.array(counts, dtype=np.int64).reshape(masks.shape[:-2])

@@ -38,8 +38,7 @@ class Rle:
         except (KeyError, TypeError, ValueError) as error:
             raise InputError("a COCO mask needs 'size': [height, width] and 'counts'") from error
         if isinstance(counts, list):
-            packed = coco_mask.frPyObjects({"size": [height, width], "counts": counts}, height, width)
-            counts = packed["counts"]
+            counts = _compress(counts, (height, width))
         if isinstance(counts, bytes):
             counts = counts.decode("ascii")
         if not isinstance(counts, str):
@@ -50,7 +49,7 @@ class Rle:
 def encode_rle(mask: BoolArray) -> Rle:
     """Compress a mask (H, W)."""
     packed = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
-    return Rle((int(mask.shape[0]), int(mask.shape[1])), packed["counts"].decode("ascii"))
+    return Rle((int(mask.shape[0]), int(mask.shape[1])), _text(packed["counts"]))
 
 
 def decode_rle(rle: Rle) -> BoolArray:
@@ -60,3 +59,16 @@ def decode_rle(rle: Rle) -> BoolArray:
     except (ValueError, UnicodeEncodeError) as error:
         raise InputError(f"a mask's run lengths do not fit its size {rle.size_hw}") from error
     return np.asarray(mask, dtype=np.bool_)
+
+
+def _compress(runs: list[Any], size_hw: tuple[int, int]) -> str:
+    height, width = size_hw
+    if not all(isinstance(run, int) and run >= 0 for run in runs) or sum(runs) != height * width:
+        raise InputError(f"a mask's run lengths do not fit its size {size_hw}")
+    # The stubs know only a polygon or a compressed mask here; the library takes run lengths as well.
+    record: Any = {"size": [height, width], "counts": runs}
+    return _text(coco_mask.frPyObjects(record, height, width)["counts"])
+
+
+def _text(counts: str | bytes) -> str:
+    return counts.decode("ascii") if isinstance(counts, bytes) else counts

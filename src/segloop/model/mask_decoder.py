@@ -102,7 +102,7 @@ class MaskDecoder(nn.Module):
         prompt_tokens: (N, T, D).
         """
         own = torch.cat([self.iou_token.weight, self.mask_tokens.weight])[None]
-        prompt = torch.cat([own.expand(len(prompt_tokens), -1, -1), prompt_tokens], dim=1)
+        prompt = torch.cat([own.expand(prompt_tokens.shape[0], -1, -1), prompt_tokens], dim=1)
 
         tokens = prompt
         for layer in self.layers:

@@ -49,7 +49,13 @@ class Prompt:
         box = None if self.box_xyxy is None else _box(self.box_xyxy)
         if self.mask is not None and self.logits is not None:
             raise InputError("give a mask or the logits of an earlier answer, not both")
-        if not len(points) and box is None and self.mask is None and self.logits is None and self.text is None:
+        if (
+            not len(points)
+            and box is None
+            and self.mask is None
+            and self.logits is None
+            and self.text is None
+        ):
             raise InputError("an empty prompt: give a point, a box, a mask or a text vector")
         object.__setattr__(self, "_points", points)
         object.__setattr__(self, "_labels", given.astype(np.int64))
@@ -66,7 +72,9 @@ class Prompt:
         height, width = image_hw
         for x, y in self._points:
             if not (0 <= x <= width and 0 <= y <= height):
-                raise InputError(f"point {x:g},{y:g} lies outside the image of {width} x {height} pixels")
+                raise InputError(
+                    f"point {x:g},{y:g} lies outside the image of {width} x {height} pixels"
+                )
         if self._box is not None:
             x0, y0, x1, y1 = self._box
             if x1 <= 0 or y1 <= 0 or x0 >= width or y0 >= height:
@@ -75,7 +83,9 @@ class Prompt:
                 )
         if self.mask is not None:
             if self.mask.shape != image_hw:
-                raise InputError(f"mask is {self.mask.shape}, the image is {image_hw} (height, width)")
+                raise InputError(
+                    f"mask is {self.mask.shape}, the image is {image_hw} (height, width)"
+                )
             if not np.any(self.mask):
                 raise InputError("the mask prompt is empty")
 
@@ -184,7 +194,9 @@ def _earlier_logits(logits: FloatArray, frame: Frame) -> FloatArray:
     array = np.asarray(logits, dtype=np.float32)
     size = (frame.logit_size, frame.logit_size)
     if array.shape != size:
-        raise InputError(f"logits are {array.shape}, this model's are {size}; for a mask in the image use mask=")
+        raise InputError(
+            f"logits are {array.shape}, this model's are {size}; for a mask in the image use mask="
+        )
     return array
 
 

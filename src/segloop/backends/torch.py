@@ -1,0 +1,82 @@
+"""Runs a Sam in PyTorch, on a CPU or an accelerator."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from segloop.backends.base import BackendSpec
+from segloop.errors import InputError
+from segloop.geometry.frames import FloatArray
+from segloop.model.sam import Sam
+from segloop.prompts.prompt import PackedPrompts
+
+
+class TorchBackend:
+    """A Sam as a Backend; the model moves to the device and into evaluation mode.
+
+    identity tells the embeddings of these weights apart. Raises InputError for a device that is not there.
+    """
+
+    def __init__(self, model: Sam, name: str, identity: str, device: str = "cpu") -> None:
+        self._device = find_device(device)
+        self._model = model.to(self._device).eval()
+        config = model.config
+        self._spec = BackendSpec(
+            name=name,
+            identity=identity,
+            input_size=config.input_size,
+            logit_size=config.logit_size,
+            num_channels=config.width,
+            grid_size=config.grid_size,
+            text_width=config.text_width,
+        )
+
+    @property
+    def spec(self) -> BackendSpec:
+        """The model's name and sizes."""
+        return self._spec
+
+    def encode(self, image_chw: FloatArray) -> FloatArray:
+        """Image embedding (C, G, G) of a prepared input (3, S, S)."""
+        with torch.inference_mode():
+            return _to_numpy(self._model.encode(self._send(image_chw)[None])[0])
+
+    def decode(self, features: FloatArray, prompts: PackedPrompts) -> tuple[FloatArray, FloatArray]:
+        """Mask logits (N, 4, L, L) and predicted IoU (N, 4)."""
+        has_mask = prompts.mask_logits is not None
+        with torch.inference_mode():
+            logits, predicted_iou = self._model.decode(
+                self._send(features)[None],
+                self._send(prompts.coords),
+                torch.tensor(prompts.labels, device=self._device),
+                self._send(prompts.mask_logits) if prompts.mask_logits is not None else None,
+                self._send(prompts.has_mask) if has_mask else None,
+                self._send(prompts.text) if prompts.text is not None else None,
+            )
+            return _to_numpy(logits), _to_numpy(predicted_iou)
+
+    def _send(self, array: FloatArray) -> Tensor:
+        # torch.tensor copies: an embedding's array is read-only, which torch.from_numpy warns of.
+        return torch.tensor(array, dtype=torch.float32, device=self._device)
+
+
+def find_device(name: str) -> torch.device:
+    """The device of that name ("cpu", "cuda", "cuda:1", "mps"); InputError where it is unknown or absent."""
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise InputError(f"no device {name!r}; there are cpu, cuda, cuda:1, ... and mps") from error
+    count = {
+        "cpu": 1,
+        "cuda": torch.cuda.device_count(),
+        "mps": int(torch.backends.mps.is_available()),
+    }.get(device.type, 0)
+    if (device.index or 0) >= count:
+        raise InputError(f"device {name!r} is not available on this machine; use device 'cpu'")
+    return device
+
+
+def _to_numpy(tensor: Tensor) -> FloatArray:
+    return np.ascontiguousarray(tensor.float().cpu().numpy())

@@ -1,0 +1,186 @@
+"""What an evaluation leaves behind: numbers with intervals, a table to read, and files to keep.
+
+points.json holds the configuration and the summary; points.jsonl one line for every mask.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from segloop.errors import InputError
+from segloop.evaluate.baselines import BaselinesResult
+from segloop.evaluate.points import WEAR_PX, PointsResult
+from segloop.evaluate.summary import (
+    Figure,
+    PointsSummary,
+    headline,
+    mean_of_datasets,
+    summarise,
+)
+
+_BASELINES = (
+    ("filled box", "filled_box_iou", "box"),
+    ("GrabCut from box", "grabcut_iou", "box"),
+    ("Felzenszwalb region", "felzenszwalb_iou", "1 click"),
+)
+_PACKAGES = (
+    "segloop",
+    "numpy",
+    "opencv-python-headless",
+    "pycocotools",
+    "onnxruntime",
+    "torch",
+    "scikit-image",
+)
+
+
+def points_table(results: Sequence[PointsResult], baselines: Sequence[BaselinesResult] = ()) -> str:
+    """The results as text: scores by clicks and box, refinement of rough masks, and the baselines."""
+    blocks = []
+    if results:
+        summaries = [summarise(result) for result in results]
+        blocks += [_score_block(results, summaries), _refinement_block(results, summaries)]
+    if baselines:
+        blocks.append(_baseline_block(baselines))
+    return "\n".join(blocks)
+
+
+def write_points(
+    folder: str | Path, results: Sequence[PointsResult], baselines: Sequence[BaselinesResult] = ()
+) -> Path:
+    """Write points.json and points.jsonl, each whole or not at all; returns the path of points.json.
+
+    Raises InputError where the folder cannot be written.
+    """
+    target = Path(folder)
+    summaries = [summarise(result) for result in results]
+    rows = [
+        {"dataset": result.name, **asdict(score)} for result in results for score in result.scores
+    ]
+    rows += [
+        {"dataset": result.name, "baseline": True, **asdict(score)}
+        for result in baselines
+        for score in result.scores
+    ]
+    report = {
+        "task": "points",
+        "datasets": [
+            _points_record(result, summary)
+            for result, summary in zip(results, summaries, strict=True)
+        ],
+        "mean_of_datasets": {figure.title: figure.value for figure in mean_of_datasets(summaries)},
+        "baselines": [_baselines_record(result) for result in baselines],
+        "machine": {
+            "platform": platform.platform(),
+            "processors": os.cpu_count(),
+            "python": platform.python_version(),
+        },
+        "versions": _versions(),
+    }
+    _write(target / "points.jsonl", "".join(json.dumps(_finite(row)) + "\n" for row in rows))
+    return _write(target / "points.json", json.dumps(_finite(report), indent=2) + "\n")
+
+
+def _points_record(result: PointsResult, summary: PointsSummary) -> dict[str, Any]:
+    return {
+        "name": result.name,
+        "model": result.model,
+        "protocol": asdict(result.protocol),
+        "counts": asdict(result.counts),
+        "seconds": result.seconds,
+        "summary": asdict(summary),
+    }
+
+
+def _baselines_record(result: BaselinesResult) -> dict[str, Any]:
+    return {
+        "name": result.name,
+        "seed": result.seed,
+        "counts": asdict(result.counts),
+        "seconds": result.seconds,
+        "summary": {column: asdict(result.estimate(column)) for _, column, _ in _BASELINES},
+    }
+
+
+def _score_block(results: Sequence[PointsResult], summaries: Sequence[PointsSummary]) -> str:
+    rows = []
+    for result, summary in zip(results, summaries, strict=True):
+        counts = [str(result.counts.num_images), str(result.counts.num_masks)]
+        rows.append([result.name, *counts, *_values(headline(summary))])
+    if len(results) > 1:
+        rows.append(["mean of datasets", "", "", *_values(mean_of_datasets(summaries))])
+    titles = [figure.title for figure in headline(summaries[0])]
+    return _columns([["dataset", "images", "masks", *titles], *rows])
+
+
+def _refinement_block(results: Sequence[PointsResult], summaries: Sequence[PointsSummary]) -> str:
+    rows = [[f"mask prompt, {WEAR_PX} px off", "worn in", "out", "grown in", "out"]]
+    for result, summary in zip(results, summaries, strict=True):
+        ious = [
+            one for pair in (summary.worn, summary.grown) for one in (pair.iou_in, pair.iou_out)
+        ]
+        rows.append([result.name, *(_show(iou) for iou in ious)])
+    return _columns(rows)
+
+
+def _baseline_block(baselines: Sequence[BaselinesResult]) -> str:
+    rows = [["baseline", "prompt", *(result.name for result in baselines)]]
+    for title, column, prompt in _BASELINES:
+        rows.append([title, prompt, *(_show(result.estimate(column).mean) for result in baselines)])
+    return _columns(rows)
+
+
+def _values(figures: Sequence[Figure]) -> list[str]:
+    return [_show(figure.value) for figure in figures]
+
+
+def _columns(rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = [
+        "  ".join(
+            cell.ljust(width) if column == 0 else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _show(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.3f}"
+
+
+def _versions() -> dict[str, str]:
+    installed = {found.name: found.version for found in metadata.distributions()}
+    return {package: installed[package] for package in _PACKAGES if package in installed}
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN: null says that there was nothing to measure."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _write(path: Path, text: str) -> Path:
+    partial = path.with_name(path.name + ".partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(text, encoding="utf-8")
+        os.replace(partial, path)
+    except OSError as error:
+        with suppress(OSError):
+            partial.unlink()
+        raise InputError(f"cannot write {path}: {error.strerror or error}") from error
+    return path

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
+import warnings
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -107,35 +107,32 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], ModelConfig | Non
         return _read_safetensors(file) if head[8:9] == b"{" else (_read_pytorch(file), None)
     except FileNotFoundError as error:
         raise WeightsError(f"{file}: no such file") from error
-    except (
-        SafetensorError,
-        RuntimeError,
-        EOFError,
-        pickle.UnpicklingError,
-        ValueError,
-        KeyError,
-    ) as error:
-        if isinstance(error, WeightsError):
-            raise
-        raise WeightsError(
-            f"{file}: expected a PyTorch or safetensors weights file, found {_describe(file)}"
-        ) from error
     except OSError as error:
         raise WeightsError(f"{file}: cannot be read: {error.strerror or error}") from error
 
 
 def _read_safetensors(file: Path) -> tuple[dict[str, Tensor], ModelConfig | None]:
-    with safe_open(file, framework="pt") as stored:
-        text = (stored.metadata() or {}).get(_CONFIG_KEY)
-        tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 (it is no dict)
     try:
+        with safe_open(file, framework="pt") as stored:
+            text = (stored.metadata() or {}).get(_CONFIG_KEY)
+            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 (it is no dict)
         return tensors, None if text is None else config_from_json(text)
+    except SafetensorError as error:
+        raise _unreadable(file) from error
     except WeightsError as error:
         raise WeightsError(f"{file}: {error}") from error
 
 
 def _read_pytorch(file: Path) -> dict[str, Tensor]:
-    content: Any = torch.load(file, map_location="cpu", weights_only=True)
+    content: Any
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it warns of what it then refuses
+            content = torch.load(file, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    except Exception as error:  # damaged bytes make an unpickler raise nearly anything
+        raise _unreadable(file) from error
     for wrapper in ("model", "state_dict"):
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]
@@ -151,6 +148,12 @@ def _kind(content: object) -> str:
         return f"a {type(content).__name__}"
     odd = next(name for name, value in content.items() if not isinstance(value, Tensor))
     return f"{type(content[odd]).__name__} under {odd!r}"
+
+
+def _unreadable(file: Path) -> WeightsError:
+    return WeightsError(
+        f"{file}: expected a PyTorch or safetensors weights file, found {_describe(file)}"
+    )
 
 
 def _describe(file: Path) -> str:

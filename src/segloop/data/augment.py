@@ -61,9 +61,9 @@ def zoom_window(
 
 
 def _place(start: float, length: float, window: int, full: int, rng: np.random.Generator) -> int:
-    low = max(0.0, min(start, start + length - window))
-    high = min(float(full - window), max(start, start + length - window))
-    return round(float(rng.uniform(min(low, high), max(low, high))))
+    # Clipped at both ends: a box may reach over the image's border.
+    ends = np.clip((start, start + length - window), 0.0, full - window)
+    return round(float(rng.uniform(ends.min(), ends.max())))
 
 
 def change_color(image: ImageArray, strength: float, rng: np.random.Generator) -> ImageArray:
@@ -76,4 +76,4 @@ def change_color(image: ImageArray, strength: float, rng: np.random.Generator) -
     pixels = (pixels - mean) * contrast + mean
     grey = pixels @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
     pixels = (pixels - grey[..., None]) * saturation + grey[..., None]
-    return np.clip(pixels, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(pixels, 0, 255), dtype=np.uint8)

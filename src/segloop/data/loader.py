@@ -56,9 +56,10 @@ class SampleStream:
     part: Part = "train"
 
     def __post_init__(self) -> None:
-        if len(self.weights) != len(self.datasets) or sum(self.weights) <= 0:
+        fits = len(self.weights) == len(self.datasets) and min(self.weights, default=0) >= 0
+        if not fits or sum(self.weights) <= 0:
             raise InputError(
-                f"{len(self.datasets)} datasets need as many weights, not all 0, got {self.weights}"
+                f"{len(self.datasets)} datasets need as many weights, none below 0 and not all 0, got {self.weights}"
             )
 
     def indices(self) -> tuple[tuple[int, ...], ...]:
@@ -69,6 +70,9 @@ class SampleStream:
         """Item `number`; indices as indices() gave them, which is worth calling once."""
         rng = np.random.default_rng((self.seed, number))
         shares = np.array(self.weights) * np.array([len(chosen) > 0 for chosen in indices])
+        if shares.sum() == 0:
+            names = ", ".join(dataset.name for dataset in self.datasets)
+            raise InputError(f"no sample of {names} is in the {self.part} part; give more images")
         for _ in range(_ATTEMPTS):
             which = int(rng.choice(len(self.datasets), p=shares / shares.sum()))
             index = indices[which][int(rng.integers(len(indices[which])))]
@@ -92,7 +96,10 @@ class SampleStream:
             chosen = usable[int(rng.integers(len(usable)))]
             window = zoom_window(chosen.bbox_xywh, image_hw, self.augmentation, rng)
         flips = rng.random() < self.augmentation.flip
-        truths = self._truths(usable, window, flips, rng)
+        try:
+            truths = self._truths(usable, window, flips, rng)
+        except InputError as error:
+            raise InputError(f"{dataset.name}/{sample.name}: {error}") from error
         if not truths:
             return None
         x0, y0, x1, y1 = window

@@ -57,8 +57,9 @@ class SA1BDataset:
         """Decode sample `index`; InputError names the sample whose image or JSON cannot be used."""
         name, image_member, _ = self._entries[index]
         annotations = self.read_annotations(index)
+        encoded = self._bytes(name, image_member)
         try:
-            image = load_image(image_member.read())
+            image = load_image(encoded)
         except InputError as error:
             raise InputError(f"{self.name}/{name}: {error}") from error
         for annotation in annotations:
@@ -72,11 +73,22 @@ class SA1BDataset:
     def read_annotations(self, index: int) -> tuple[Annotation, ...]:
         """The annotations of sample `index`, without decoding its image."""
         name, _, json_member = self._entries[index]
+        encoded = self._bytes(name, json_member)
         try:
-            record = json.loads(json_member.read())
+            record = json.loads(encoded)
             return tuple(_annotation(item) for item in record["annotations"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"{self.name}/{name}: its JSON is not in SA-1B layout ({error})") from error
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise InputError(
+                f"{self.name}/{name}: its JSON is not in SA-1B layout ({error})"
+            ) from error
+
+    def _bytes(self, name: str, member: _Member) -> bytes:
+        try:
+            return member.read()
+        except OSError as error:
+            raise InputError(
+                f"{self.name}/{name}: cannot read {member.path}: {error.strerror}"
+            ) from error
 
 
 def open_sa1b(path: str | Path) -> SA1BDataset:

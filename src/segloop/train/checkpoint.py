@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 from dataclasses import asdict, dataclass
@@ -42,9 +43,11 @@ def save_checkpoint(folder: Path, state: TrainState, config: TrainConfig) -> Pat
             os.fsync(stream.fileno())
         os.replace(partial, target)
     except (OSError, RuntimeError) as error:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        reason = str(error).splitlines()[0]
         raise WeightsError(
-            f"cannot write {target}: {error}; the checkpoint before it is kept"
+            f"cannot write {target}: {reason}; the checkpoint before it is kept"
         ) from error
     return target
 
@@ -52,7 +55,8 @@ def save_checkpoint(folder: Path, state: TrainState, config: TrainConfig) -> Pat
 def load_checkpoint(folder: Path, config: TrainConfig) -> TrainState | None:
     """Read the state of a run of this recipe, None where there is none.
 
-    Raises WeightsError for a damaged file or one of another recipe, model or input size.
+    Raises WeightsError for a damaged file or one of another recipe, model, input size, seed or set of frozen
+    parameters.
     """
     source = folder / CHECKPOINT_NAME
     if not source.exists():
@@ -60,23 +64,27 @@ def load_checkpoint(folder: Path, config: TrainConfig) -> TrainState | None:
     try:
         record = torch.load(source, map_location="cpu", weights_only=True)
         stored = record.pop("config")
+        stored = {**stored, "frozen": stored["optim"]["frozen"]}
         state = TrainState(**record)
     except (
         OSError,
         RuntimeError,
         EOFError,
-        KeyError,
+        AttributeError,
+        LookupError,
         TypeError,
+        ValueError,
         BadZipFile,
         pickle.UnpicklingError,
     ) as error:
         raise WeightsError(
             f"{source} is damaged or no checkpoint; delete it to start afresh"
         ) from error
-    for name in ("recipe", "model", "input_size", "seed"):
-        if stored[name] != getattr(config, name):
+    asked = {**asdict(config), "frozen": config.optim.frozen}
+    for name in ("recipe", "model", "input_size", "seed", "frozen"):
+        if stored.get(name) != asked[name]:
             raise WeightsError(
-                f"{source} was made with {name} {stored[name]!r}, this run has {getattr(config, name)!r}; "
+                f"{source} was made with {name} {stored.get(name)!r}, this run has {asked[name]!r}; "
                 "choose another output folder"
             )
     return state

@@ -4,27 +4,38 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+from segloop.errors import InputError
 
 METRICS_NAME = "metrics.jsonl"
 
 
 class MetricWriter:
-    """Appends to folder/metrics.jsonl; lines past the step that a run resumes from are dropped first."""
+    """Appends to folder/metrics.jsonl; lines past the step that a run resumes from are dropped first.
+
+    Raises InputError where the disk refuses.
+    """
 
     def __init__(self, folder: Path, first_step: int) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
         self._path = folder / METRICS_NAME
-        kept = [line for line in self._lines() if json.loads(line)["step"] <= first_step]
-        self._path.write_text("".join(line + "\n" for line in kept))
-        self._stream = self._path.open("a")
+        partial = self._path.with_suffix(".partial")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            kept = [line for line in self._lines() if json.loads(line)["step"] <= first_step]
+            partial.write_text("".join(line + "\n" for line in kept))
+            os.replace(partial, self._path)
+            self._stream = self._path.open("ab", buffering=0)
+        except OSError as error:
+            raise InputError(f"cannot write {self._path}: {error.strerror}") from error
         self._board: Any = None
         if importlib.util.find_spec("tensorboard") is not None:
             from torch.utils.tensorboard import SummaryWriter
 
-            self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step + 1)  # type: ignore[no-untyped-call]
+            self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step + 1)
 
     def _lines(self) -> list[str]:
         if not self._path.exists():
@@ -34,8 +45,10 @@ class MetricWriter:
 
     def write(self, step: int, values: dict[str, float]) -> None:
         """One line for a step."""
-        self._stream.write(json.dumps({"step": step, **values}) + "\n")
-        self._stream.flush()
+        try:
+            self._stream.write((json.dumps({"step": step, **values}) + "\n").encode())
+        except OSError as error:
+            raise InputError(f"cannot write {self._path}: {error.strerror}") from error
         if self._board is not None:
             for name, value in values.items():
                 self._board.add_scalar(name, value, step)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
@@ -14,8 +14,9 @@ from segloop.data.loader import Part, SampleStream
 from segloop.data.sa1b import SA1BDataset, open_all_sa1b
 from segloop.errors import InputError
 from segloop.model.compact_encoder import CompactEncoder
-from segloop.model.config import model_config
+from segloop.model.config import ViTConfig, model_config
 from segloop.model.sam import Sam
+from segloop.train.checkpoint import load_checkpoint
 from segloop.train.config import TrainConfig
 from segloop.train.loop import Progress, Validate, train
 from segloop.train.sam_step import sam_step
@@ -44,8 +45,14 @@ def run_recipe(
     target = Path(folder)
     stream = build_stream(config, open_all_sa1b(data))
     model = build_model(config, start)
-    target.mkdir(parents=True, exist_ok=True)
-    (target / CONFIG_NAME).write_text(json.dumps(asdict(config), indent=2) + "\n")
+    load_checkpoint(
+        target, config
+    )  # a folder of another run is refused before anything in it changes
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        (target / CONFIG_NAME).write_text(json.dumps(asdict(config), indent=2) + "\n")
+    except OSError as error:
+        raise InputError(f"cannot write in {target}: {error.strerror}") from error
     step = partial(sam_step, config=config.interaction)
     weights = train(
         model, step, stream, config, target, device=device, validate=validate, report=report
@@ -56,19 +63,21 @@ def run_recipe(
 
 
 def build_model(config: TrainConfig, start: str | Path | None) -> Sam:
-    """The recipe's model with its start weights, the random part decided by the seed."""
+    """The recipe's model for its input size, with its start weights; the random part is decided by the seed."""
     torch.manual_seed(config.seed)
-    if start is not None:
-        model = load_sam(start)
-        if model.config.encoder != model_config(config.model).encoder:
-            raise InputError(
-                f"{start} is not a {config.model} model; the recipe {config.recipe} trains one"
-            )
-    else:
-        model = Sam(model_config(config.model))
-        encoder = model.image_encoder
-        if isinstance(encoder, CompactEncoder):
-            load_imagenet_trunk(encoder.trunk)
+    wanted = replace(model_config(config.model), input_size=config.input_size)
+    if start is None:
+        model = Sam(wanted)
+        if isinstance(model.image_encoder, CompactEncoder):
+            load_imagenet_trunk(model.image_encoder.trunk)
+        return model
+    is_vit = isinstance(wanted.encoder, ViTConfig)
+    model = load_sam(start, input_size=config.input_size if is_vit else None)
+    if model.config.encoder != wanted.encoder:
+        raise InputError(
+            f"{start} is not a {config.model} model; the recipe {config.recipe} trains one"
+        )
+    model.config = replace(model.config, input_size=config.input_size)
     return model
 
 

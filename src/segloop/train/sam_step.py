@@ -7,7 +7,7 @@ prompt; and rounds with nothing but those logits. Losses of all rounds are added
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -48,6 +48,10 @@ class Batch:
     truths: BoolArray
     image_index: Tensor
     seeds: npt.NDArray[np.int64]
+
+    def to(self, device: str) -> Batch:
+        """The same with its tensors on a device; truths stay with the simulator, on the CPU."""
+        return replace(self, images=self.images.to(device), image_index=self.image_index.to(device))
 
 
 @dataclass(frozen=True)

@@ -206,8 +206,8 @@ def test_default_weights_lie_in_the_package() -> None:
     [
         ("linux", {"SEGLOOP_CACHE": "/chosen"}, "/chosen"),
         ("linux", {"XDG_CACHE_HOME": "/xdg"}, "/xdg/segloop"),
-        ("linux", {}, "/home/ann/.cache/segloop"),
-        ("darwin", {}, "/home/ann/Library/Caches/segloop"),
+        ("linux", {}, "/ann/.cache/segloop"),
+        ("darwin", {}, "/ann/Library/Caches/segloop"),
         ("win32", {"LOCALAPPDATA": "/local"}, "/local/segloop"),
     ],
 )
@@ -216,7 +216,7 @@ def test_the_cache_folder_is_the_platforms(
 ) -> None:
     for name in ("SEGLOOP_CACHE", "XDG_CACHE_HOME", "LOCALAPPDATA"):
         monkeypatch.delenv(name, raising=False)
-    for name, value in {"HOME": "/home/ann", **variables}.items():
+    for name, value in {"HOME": "/ann", **variables}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(sys, "platform", platform)
     assert cache_folder() == Path(expected)

@@ -61,7 +61,7 @@ class ImageEncoder(nn.Module):
         recompute = self.checkpointing and self.training
         for block in self.blocks:
             x = checkpoint(block, x, use_reentrant=False) if recompute else block(x)
-        return self.neck(x.permute(0, 3, 1, 2))  # type: ignore[no-any-return]
+        return self.neck(x.permute(0, 3, 1, 2))
 
 
 class Block(nn.Module):
@@ -85,7 +85,7 @@ class Block(nn.Module):
 
     def _attend(self, x: Tensor) -> Tensor:
         if self.window_size is None:
-            return self.attention(x)  # type: ignore[no-any-return]
+            return self.attention(x)
         windows = split_windows(x, self.window_size)
         return join_windows(self.attention(windows), x.shape[1])
 
@@ -121,7 +121,7 @@ class RelativeAttention(nn.Module):
         attended = F.scaled_dot_product_attention(q, k, v, attn_mask=self.position_bias(q))
         # A true copy: how the attention lays out its result differs between eager and export, and a view would not trace.
         joined = attended.transpose(1, 2).clone(memory_format=torch.contiguous_format)
-        return self.out_proj(joined.reshape(x.shape))  # type: ignore[no-any-return]
+        return self.out_proj(joined.reshape(x.shape))
 
     def position_bias(self, q: Tensor) -> Tensor:
         """What relative position adds to the scores (B, H, S*S, S*S) of queries (B, H, S*S, E)."""

@@ -1,0 +1,301 @@
+"""From a PyTorch model to two ONNX graphs, checked against the model before they are handed over.
+
+encoder.onnx: image (1, 3, S, S) to features (1, C, G, G). decoder.onnx: features, coords (N, T, 2), labels (N, T),
+mask_logits (M, 1, L, L) and has_mask (M,) to logits (N, 4, L, L) and predicted_iou (N, 4), where M is N, or 1 for a
+mask, or the lack of one, that all prompts share. A browser runs the same decoder.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import logging
+import os
+import shutil
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from onnx import ModelProto
+from torch import Tensor, nn
+
+from segloop.backends.base import BackendSpec
+from segloop.backends.onnx import (
+    DECODER_FILE,
+    DESCRIPTION_FILE,
+    ENCODER_FILE,
+    FORMAT_VERSION,
+    OnnxBackend,
+)
+from segloop.backends.torch import TorchBackend
+from segloop.errors import InputError, WeightsError
+from segloop.export.graph import PRECISIONS, Precision, check_graph, choose_by_rows, compress, strip
+from segloop.export.parity import Agreement, compare_backends
+from segloop.model.sam import Sam
+from segloop.weights.load import config_to_json
+
+OPSET = 20
+_LARGEST_FILE = (1 << 31) - 1
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """The least agreement with the PyTorch model that a precision must reach, as Agreement measures it."""
+
+    logit_difference: float
+    mask_iou: float
+
+
+TOLERANCES = {
+    "float32": Tolerance(logit_difference=1e-2, mask_iou=0.999),
+    "float16": Tolerance(logit_difference=0.1, mask_iou=0.99),
+    "int8": Tolerance(logit_difference=2.0, mask_iou=0.90),
+}
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """What was written, its size in bytes, and how far it agrees with the PyTorch model."""
+
+    folder: Path
+    spec: BackendSpec
+    precision: Precision
+    encoder_bytes: int
+    decoder_bytes: int
+    agreement: Agreement
+
+
+class ExportError(RuntimeError):
+    """The exported graphs do not agree with the model they were made from."""
+
+
+def export_onnx(
+    model: Sam,
+    folder: str | Path,
+    *,
+    name: str,
+    precision: Precision = "float32",
+    source: str = "",
+) -> ExportReport:
+    """Write encoder.onnx, decoder.onnx and model.json to `folder`, all or none of them.
+
+    name is the model's in every result; source says where its weights come from. precision is that of the stored weights:
+    float16 and int8 save bytes, not time. A text projection is left out. Other files in the folder stay.
+    Raises InputError for an unknown precision or a model too large for one file, WeightsError for a folder that cannot be
+    written, ExportError where the graphs miss the tolerance of their precision.
+    """
+    if precision not in PRECISIONS:
+        raise InputError(f"precision is one of {', '.join(PRECISIONS)}, got {precision!r}")
+    target = Path(folder)
+    if target.exists() and not target.is_dir():
+        raise WeightsError(f"{target} is a file; name a folder to export to")
+    own = copy.deepcopy(model).cpu().float().eval()
+    with torch.no_grad(), _quiet_exporter():
+        graphs = {ENCODER_FILE: trace_encoder(own), DECODER_FILE: trace_decoder(own)}
+    contents = {file: _serialize(graph, file, precision) for file, graph in graphs.items()}
+    spec = _spec(own, name, contents)
+    description = {
+        "format": FORMAT_VERSION,
+        "spec": asdict(spec),
+        "precision": precision,
+        "source": source,
+        "config": json.loads(config_to_json(own.config)),
+        "files": {
+            file: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+            for file, content in contents.items()
+        },
+    }
+    contents[DESCRIPTION_FILE] = (json.dumps(description, indent=2) + "\n").encode()
+    partial = target.with_name(target.name + ".partial")
+    try:
+        _write(partial, contents)
+        agreement = compare_backends(TorchBackend(own, name, spec.identity), OnnxBackend(partial))
+        _judge(agreement, precision)
+        _publish(partial, target, tuple(contents))
+    except OSError as error:
+        raise WeightsError(f"cannot write {target}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return ExportReport(
+        folder=target,
+        spec=spec,
+        precision=precision,
+        encoder_bytes=len(contents[ENCODER_FILE]),
+        decoder_bytes=len(contents[DECODER_FILE]),
+        agreement=agreement,
+    )
+
+
+def trace_encoder(model: Sam) -> ModelProto:
+    """The graph from image to features."""
+    side = model.config.input_size
+    return _trace(_Encode(model), {"image": torch.zeros(1, 3, side, side)}, {}, ("features",))
+
+
+def trace_decoder(model: Sam) -> ModelProto:
+    """The graph from features and prompts to masks.
+
+    It holds two traces, one for a mask row that all prompts share and one for a row each: in the first, a good part of the
+    image side is computed once for all prompts.
+    """
+    shared = _trace_decoder(model, shares_mask=True)
+    own = _trace_decoder(model, shares_mask=False)
+    return choose_by_rows(shared, own, "mask_logits")
+
+
+def _trace_decoder(model: Sam, shares_mask: bool) -> ModelProto:
+    config = model.config
+    # Two or three of everything: a size of 1 would be taken for a constant.
+    num_prompts, num_tokens = 3, 2
+    num_masks = 1 if shares_mask else num_prompts
+    inputs = {
+        "features": torch.zeros(1, config.width, config.grid_size, config.grid_size),
+        "coords": torch.zeros(num_prompts, num_tokens, 2),
+        "labels": torch.ones(num_prompts, num_tokens, dtype=torch.int64),
+        "mask_logits": torch.zeros(num_masks, 1, config.logit_size, config.logit_size),
+        "has_mask": torch.ones(num_masks),
+    }
+    free: dict[str, tuple[int, ...]] = {"coords": (0, 1), "labels": (0, 1)}
+    if not shares_mask:
+        free |= {"mask_logits": (0,), "has_mask": (0,)}
+    graph = _trace(_Decode(model), inputs, free, ("logits", "predicted_iou"))
+    _name_sizes(graph)
+    return graph
+
+
+def _name_sizes(model: ModelProto) -> None:
+    """Call the free sizes N, T and M."""
+    free = {
+        "coords": ("N", "T"),
+        "labels": ("N", "T"),
+        "mask_logits": ("M",),
+        "has_mask": ("M",),
+        "logits": ("N",),
+        "predicted_iou": ("N",),
+    }
+    for value in (*model.graph.input, *model.graph.output):
+        for place, size in enumerate(free.get(value.name, ())):
+            value.type.tensor_type.shape.dim[place].dim_param = size
+
+
+class _Encode(nn.Module):
+    def __init__(self, model: Sam) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.model.encode(image)
+
+
+class _Decode(nn.Module):
+    def __init__(self, model: Sam) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(
+        self,
+        features: Tensor,
+        coords: Tensor,
+        labels: Tensor,
+        mask_logits: Tensor,
+        has_mask: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        return self.model.decode(features, coords, labels, mask_logits, has_mask)
+
+
+def _trace(
+    module: nn.Module,
+    inputs: dict[str, Tensor],
+    free: dict[str, tuple[int, ...]],
+    outputs: tuple[str, ...],
+) -> ModelProto:
+    sizes: dict[str, Any] = {
+        name: dict.fromkeys(free.get(name, ()), torch.export.Dim.DYNAMIC) for name in inputs
+    }
+    program = torch.onnx.export(
+        module.eval(),
+        tuple(inputs.values()),
+        None,
+        input_names=list(inputs),
+        output_names=list(outputs),
+        opset_version=OPSET,
+        dynamic_shapes=sizes,
+        dynamo=True,
+        external_data=False,
+        verbose=False,
+    )
+    assert program is not None
+    graph: ModelProto = program.model_proto
+    strip(graph)
+    return graph
+
+
+@contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    """Keep the exporter's remarks on packages it does not find, and on its own deprecations, from the user."""
+    logger = logging.getLogger("torch.onnx._internal.exporter._registration")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _serialize(graph: ModelProto, file: str, precision: Precision) -> bytes:
+    compress(graph, precision)
+    if graph.ByteSize() > _LARGEST_FILE:
+        raise InputError(
+            f"{file} would exceed 2 GB, the limit of ONNX; export with precision 'float16'"
+        )
+    check_graph(graph)
+    return graph.SerializeToString(deterministic=True)
+
+
+def _spec(model: Sam, name: str, contents: dict[str, bytes]) -> BackendSpec:
+    config = model.config
+    digest = hashlib.sha256(b"".join(contents.values()))
+    return BackendSpec(
+        name=name,
+        identity=digest.hexdigest()[:16],
+        input_size=config.input_size,
+        logit_size=config.logit_size,
+        num_channels=config.width,
+        grid_size=config.grid_size,
+    )
+
+
+def _judge(agreement: Agreement, precision: Precision) -> None:
+    tolerance = TOLERANCES[precision]
+    if (
+        agreement.mask_iou < tolerance.mask_iou
+        or agreement.logit_difference > tolerance.logit_difference
+    ):
+        raise ExportError(
+            f"the {precision} graphs differ from the model: mask IoU {agreement.mask_iou:.4f} "
+            f"(at least {tolerance.mask_iou}), logits {agreement.logit_difference:.2g} "
+            f"(at most {tolerance.logit_difference})"
+        )
+
+
+def _write(folder: Path, contents: dict[str, bytes]) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for file, content in contents.items():
+        (folder / file).write_bytes(content)
+
+
+def _publish(partial: Path, target: Path, files: tuple[str, ...]) -> None:
+    """Move the finished files to their place; the description, which holds the checksums of the rest, goes last."""
+    if not target.exists():
+        os.replace(partial, target)
+        return
+    for file in files:
+        os.replace(partial / file, target / file)

@@ -118,13 +118,26 @@ def open_all_sa1b(paths: Sequence[str | Path]) -> tuple[SA1BDataset, ...]:
 def _tar_members(path: Path) -> dict[str, _Member]:
     try:
         with tarfile.open(path, "r:") as archive:
-            return {
-                Path(info.name).name: _Member(path, info.offset_data, info.size)
-                for info in archive
-                if info.isfile()
-            }
+            infos = archive.getmembers()
+        _check_end(path, infos)
     except tarfile.TarError as error:
         raise InputError(f"{path} is not an uncompressed tar, or is damaged: {error}") from error
+    return {
+        Path(info.name).name: _Member(path, info.offset_data, info.size)
+        for info in infos
+        if info.isfile()
+    }
+
+
+def _check_end(path: Path, infos: Sequence[tarfile.TarInfo]) -> None:
+    """A tar cut between two members reads like a shorter one; only the block of zeros at its end tells."""
+    ends = (
+        info.offset_data + -(-info.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE for info in infos
+    )
+    with path.open("rb") as stream:
+        stream.seek(max(ends, default=0))
+        if stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+            raise tarfile.ReadError("it is cut short")
 
 
 def _pair(members: dict[str, _Member]) -> tuple[tuple[str, _Member, _Member], ...]:

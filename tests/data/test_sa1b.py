@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+import json
+import pickle
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from segloop.data.sa1b import SA1BDataset, open_all_sa1b, open_sa1b
+from segloop.errors import InputError
+
+Writer = Callable[..., Path]
+Painter = Callable[..., dict[str, bytes]]
+BOXES = [(3, 2, 20, 14), (25, 5, 38, 28)]
+
+
+@pytest.fixture
+def two_samples(paint_files: Painter) -> dict[str, bytes]:
+    first = paint_files("a_1", 30, 40, BOXES, category="box")
+    return {**first, **paint_files("b_2", 21, 33, BOXES[:1], iscrowd=1)}
+
+
+def assert_is_the_two(dataset: SA1BDataset) -> None:
+    assert len(dataset) == 2
+    assert dataset.name == "set"
+    assert dataset.sample_names == ("a_1", "b_2")
+    second, first = dataset.read(1), dataset.read(0)  # any order
+    assert first.name == "a_1"
+    assert first.image.shape == (30, 40, 3)
+    assert second.image.shape == (21, 33, 3)
+    assert [one.id for one in first.annotations] == [1, 2]
+    assert first.annotations[0].bbox_xywh == (3, 2, 17, 12)
+    assert first.annotations[0].area == 17 * 12
+    assert first.annotations[0].category == "box"
+    assert not first.annotations[0].is_crowd
+    assert second.annotations[0].is_crowd
+    mask = first.annotations[1].mask()
+    np.testing.assert_array_equal(mask, (first.image == (30, 240, 30)).all(axis=2))
+
+
+def test_reads_a_tar_by_offset(two_samples: dict[str, bytes], write_tar: Writer) -> None:
+    assert_is_the_two(open_sa1b(write_tar(two_samples)))
+
+
+def test_the_order_and_the_folder_inside_a_tar_do_not_matter(
+    two_samples: dict[str, bytes], write_tar: Writer
+) -> None:
+    turned = dict(reversed(two_samples.items()))
+    assert_is_the_two(open_sa1b(write_tar(turned, folder="./deep/")))
+
+
+def test_reads_a_folder(two_samples: dict[str, bytes], write_folder: Writer) -> None:
+    assert_is_the_two(open_sa1b(write_folder(two_samples)))
+
+
+def test_other_files_and_images_without_json_are_left_out(
+    two_samples: dict[str, bytes], write_tar: Writer
+) -> None:
+    extra = {"c_3.png": b"no json beside it", "d_4.json": b"{}", "notes.txt": b"", "bare": b""}
+    assert open_sa1b(write_tar({**two_samples, **extra})).sample_names == ("a_1", "b_2")
+
+
+def test_a_dataset_travels_to_other_processes(
+    two_samples: dict[str, bytes], write_tar: Writer
+) -> None:
+    assert_is_the_two(pickle.loads(pickle.dumps(open_sa1b(write_tar(two_samples)))))
+
+
+def test_a_subset_keeps_the_order_asked_for(
+    two_samples: dict[str, bytes], write_tar: Writer
+) -> None:
+    turned = open_sa1b(write_tar(two_samples)).subset([1, 0])
+    assert turned.sample_names == ("b_2", "a_1")
+    assert turned.read(0).image.shape == (21, 33, 3)
+
+
+def test_a_folder_of_tars_stands_for_its_tars(
+    two_samples: dict[str, bytes], write_tar: Writer, write_folder: Writer, tmp_path: Path
+) -> None:
+    write_tar(two_samples, "y.tar")
+    write_tar(two_samples, "x.tar")
+    plain = write_folder(two_samples, "z")
+    assert [one.name for one in open_all_sa1b([plain, tmp_path])] == ["z", "x", "y"]
+
+
+def assert_one_line(caught: pytest.ExceptionInfo[InputError], *parts: str) -> None:
+    text = str(caught.value)
+    assert "\n" not in text
+    for part in parts:
+        assert part in text
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"not json",
+        b"\xff\xfe\x00",
+        b"[]",
+        b'"annotations"',
+        b"{}",
+        b'{"annotations": null}',
+        b'{"annotations": [3]}',
+        b'{"annotations": [{"id": 1}]}',
+        b'{"annotations": [{"id": 1, "bbox": [1, 2, 3], "area": 1, "segmentation": {}}]}',
+        b'{"annotations": [{"id": 1e999, "bbox": [1,2,3,4], "area": 1, "segmentation": {"size": [2,2], "counts": "04"}}]}',
+        b'{"annotations": [{"id": 1, "bbox": [1,2,3,4], "area": 1, "segmentation": {"size": [2,2], "counts": 7}}]}',
+        b'{"annotations": [{"id": 1, "bbox": [1,2,3,4], "area": 1, "segmentation": {"size": 2, "counts": ""}}]}',
+    ],
+)
+def test_bad_json_names_the_sample(
+    two_samples: dict[str, bytes], write_tar: Writer, content: bytes
+) -> None:
+    dataset = open_sa1b(write_tar({**two_samples, "b_2.json": content}))
+    assert dataset.read(0).name == "a_1"
+    with pytest.raises(InputError) as caught:
+        dataset.read(1)
+    assert_one_line(caught, "set/b_2", "SA-1B layout")
+
+
+def test_a_damaged_image_names_the_sample(two_samples: dict[str, bytes], write_tar: Writer) -> None:
+    dataset = open_sa1b(write_tar({**two_samples, "a_1.png": b"junk"}))
+    with pytest.raises(InputError) as caught:
+        dataset.read(0)
+    assert_one_line(caught, "set/a_1")
+
+
+def test_an_image_cut_short_names_the_sample(
+    two_samples: dict[str, bytes], write_tar: Writer
+) -> None:
+    dataset = open_sa1b(write_tar({**two_samples, "a_1.png": two_samples["a_1.png"][:60]}))
+    with pytest.raises(InputError) as caught:
+        dataset.read(0)
+    assert_one_line(caught, "set/a_1")
+
+
+def test_masks_of_another_size_name_the_sample_and_both_sizes(
+    two_samples: dict[str, bytes], write_tar: Writer, record_of: Callable[..., dict[str, Any]]
+) -> None:
+    turned = record_of(np.ones((40, 30), dtype=np.bool_))
+    content = json.dumps({"annotations": [turned]}).encode()
+    dataset = open_sa1b(write_tar({**two_samples, "a_1.json": content}))
+    with pytest.raises(InputError) as caught:
+        dataset.read(0)
+    assert_one_line(caught, "set/a_1", "(40, 30)", "(30, 40)")
+
+
+def test_an_image_that_has_gone_names_the_sample(
+    two_samples: dict[str, bytes], write_folder: Writer
+) -> None:
+    folder = write_folder(two_samples)
+    dataset = open_sa1b(folder)
+    (folder / "b_2.png").unlink()
+    with pytest.raises(InputError) as caught:
+        dataset.read(1)
+    assert_one_line(caught, "set/b_2", "b_2.png")
+
+
+def test_a_compressed_tar_is_refused(two_samples: dict[str, bytes], write_tar: Writer) -> None:
+    with pytest.raises(InputError) as caught:
+        open_sa1b(write_tar(two_samples, "set.tar.gz", "w:gz"))
+    assert_one_line(caught, "set.tar.gz", "uncompressed")
+
+
+@pytest.mark.parametrize("kept", [0, 100, 700, 1500])
+def test_a_truncated_tar_is_refused(
+    two_samples: dict[str, bytes], write_tar: Writer, kept: int
+) -> None:
+    path = write_tar(two_samples)
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(InputError) as caught:
+        open_sa1b(path)
+    assert_one_line(caught, "set.tar", "damaged")
+
+
+def test_a_tar_cut_between_two_members_is_refused(
+    two_samples: dict[str, bytes], write_tar: Writer
+) -> None:
+    path = write_tar(two_samples)
+    with tarfile.open(path) as archive:
+        start_of_third = archive.getmembers()[2].offset
+    path.write_bytes(path.read_bytes()[:start_of_third])
+    with pytest.raises(InputError) as caught:
+        open_sa1b(path)
+    assert_one_line(caught, "set.tar", "cut short")
+
+
+def test_nothing_there_and_nothing_in_it(tmp_path: Path, write_tar: Writer) -> None:
+    with pytest.raises(InputError, match=r"nowhere\.tar: no such"):
+        open_sa1b(tmp_path / "nowhere.tar")
+    with pytest.raises(InputError, match=r"set\.tar holds no"):
+        open_sa1b(write_tar({"a.png": b""}))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="empty holds no"):
+        open_all_sa1b([tmp_path / "empty"])
+
+
+def test_reads_the_public_data(shared_dir: Path) -> None:
+    dataset = open_sa1b(shared_dir / "data" / "eval" / "davis.tar")
+    assert len(dataset) == 60
+    sample = dataset.read(17)
+    assert sample.annotations[0].mask().sum() == sample.annotations[0].area

@@ -160,8 +160,15 @@ def _show(value: float) -> str:
 
 
 def _versions() -> dict[str, str]:
-    installed = {found.name: found.version for found in metadata.distributions()}
-    return {package: installed[package] for package in _PACKAGES if package in installed}
+    found = {package: _version(package) for package in _PACKAGES}
+    return {package: version for package, version in found.items() if version is not None}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def _finite(value: Any) -> Any:

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+
+import segloop
+from segloop.errors import InputError
+from segloop.evaluate.baselines import BaselineScores, BaselinesResult
+from segloop.evaluate.points import PointsProtocol, PointsResult, Refinement
+from segloop.evaluate.report import points_table, write_points
+from segloop.evaluate.truth import Counts
+
+
+@pytest.fixture
+def results(mask_scores) -> list[PointsResult]:
+    refinement = Refinement(0.61, 0.72)
+    first = mask_scores(box_iou=0.7, click_ious=(0.25, 0.9), worn=refinement, grown=refinement)
+    second = mask_scores(box_iou=0.5, click_ious=(0.75, 0.95))
+    return [
+        PointsResult("coco", "model-1", PointsProtocol(), Counts(1, 1, 2, 3), (first,), 1.5),
+        PointsResult("davis", "model-1", PointsProtocol(), Counts(1, 1), (second,), 0.5),
+    ]
+
+
+@pytest.fixture
+def baselines() -> list[BaselinesResult]:
+    score = BaselineScores("a", 0, 0.62, 0.44, 0.21)
+    return [BaselinesResult("coco", Counts(1, 1), (score,), 0, 2.0)]
+
+
+def test_the_table_has_a_row_for_each_dataset_their_mean_and_the_baselines(results, baselines):
+    lines = points_table(results, baselines).splitlines()
+    head, coco, davis, mean = (line.split() for line in lines[:4])
+    assert head[:3] == ["dataset", "images", "masks"]
+    assert coco[:4] == ["coco", "1", "1", "0.250"]
+    assert davis[:4] == ["davis", "1", "1", "0.750"]
+    assert mean[:4] == ["mean", "of", "datasets", "0.500"]
+    assert lines[5].startswith("mask prompt, 5 px off")
+    assert lines[6].split() == ["coco", "0.610", "0.720", "0.610", "0.720"]
+    assert lines[7].split() == ["davis", "-", "-", "-", "-"]
+    rows = {line.split("  ")[0]: line.split()[-1] for line in lines[9:]}
+    assert rows["filled box"] == "0.620"
+    assert rows["GrabCut from box"] == "0.440"
+    assert rows["Felzenszwalb region"] == "0.210"
+
+
+def test_columns_of_the_table_line_up(results):
+    lines = points_table(results).splitlines()[:4]
+    assert len({len(line) for line in lines}) == 1
+
+
+def test_the_table_of_baselines_alone_and_of_nothing(baselines):
+    assert points_table([], baselines).startswith("baseline")
+    assert points_table([]) == ""
+
+
+def test_one_dataset_has_no_mean(results):
+    assert "mean of datasets" not in points_table(results[:1])
+
+
+def test_files_say_what_was_measured_how_and_where(results, baselines, tmp_path):
+    path = write_points(tmp_path / "new" / "folder", results, baselines)
+    assert path.name == "points.json"
+    report = json.loads(path.read_text())
+    coco = report["datasets"][0]
+    assert coco["name"] == "coco"
+    assert coco["model"] == "model-1"
+    assert coco["protocol"] == {
+        "clicks": [1, 2, 3, 5, 9],
+        "max_clicks": 20,
+        "limit": None,
+        "seed": 0,
+    }
+    assert coco["counts"] == {"num_images": 1, "num_masks": 1, "num_crowds": 2, "num_empty": 3}
+    assert coco["seconds"] == 1.5
+    assert coco["summary"]["clicks"][0]["iou"]["mean"] == 0.25
+    assert coco["summary"]["box"] == {"mean": 0.7, "low": 0.7, "high": 0.7}
+    assert report["mean_of_datasets"]["box"] == pytest.approx(0.6)
+    assert report["baselines"][0]["summary"]["grabcut_iou"]["mean"] == 0.44
+    assert report["versions"]["segloop"] == segloop.__version__
+    assert report["machine"]["processors"] >= 1
+
+
+def test_there_is_a_line_for_every_mask(results, baselines, tmp_path):
+    write_points(tmp_path, results, baselines)
+    rows = [json.loads(line) for line in (tmp_path / "points.jsonl").read_text().splitlines()]
+    assert [row["dataset"] for row in rows] == ["coco", "davis", "coco"]
+    assert rows[0]["click_ious"] == [0.25, 0.9]
+    assert rows[0]["worn"] == {"iou_in": 0.61, "iou_out": 0.72}
+    assert rows[2]["filled_box_iou"] == 0.62
+
+
+def test_what_could_not_be_measured_is_null(tmp_path):
+    nothing = PointsResult("none", "m", PointsProtocol(), Counts(1), (), 0.0)
+    report = json.loads(write_points(tmp_path, [nothing]).read_text())
+    assert report["datasets"][0]["summary"]["spearman"] is None
+    assert "NaN" not in (tmp_path / "points.json").read_text()
+    assert not any(
+        isinstance(value, float) and math.isnan(value)
+        for value in report["mean_of_datasets"].values()
+    )
+
+
+def test_a_folder_that_is_a_file_is_one_line(results, tmp_path):
+    target = tmp_path / "taken"
+    target.write_text("a file")
+    with pytest.raises(InputError, match="cannot write") as raised:
+        write_points(target, results)
+    assert "\n" not in str(raised.value)
+    assert target.read_text() == "a file"
+
+
+def test_no_partial_file_stays_behind(results, tmp_path):
+    write_points(tmp_path, results)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["points.json", "points.jsonl"]

@@ -66,7 +66,9 @@ def random_error_click(truth: BoolArray, prediction: BoolArray, rng: np.random.G
     return Click(_uniform_pixel(~truth, rng), False)
 
 
-def center_error_click(truth: BoolArray, prediction: BoolArray, clicked: BoolArray | None = None) -> Click:
+def center_error_click(
+    truth: BoolArray, prediction: BoolArray, clicked: BoolArray | None = None
+) -> Click:
     """The click an evaluation gives: the innermost pixel of the larger error (paper §7.1; RITM's protocol).
 
     The image border counts as a boundary; pixels set in `clicked` are never chosen again; a tie is a background click; of
@@ -85,7 +87,9 @@ def center_click(truth: BoolArray) -> tuple[int, int]:
     return _first_maximum(_interior_distance(truth))
 
 
-def worn_or_grown(truth: BoolArray, rng: np.random.Generator, limit_share: float = 0.15) -> BoolArray:
+def worn_or_grown(
+    truth: BoolArray, rng: np.random.Generator, limit_share: float = 0.15
+) -> BoolArray:
     """The truth eroded or dilated by a random radius: a rough mask such as a user might bring.
 
     The radius is at most limit_share of the square root of the area. A mask that erosion would wipe out is dilated.
@@ -101,9 +105,15 @@ def worn_or_grown(truth: BoolArray, rng: np.random.Generator, limit_share: float
 
 
 def _interior_distance(mask: BoolArray) -> FloatArray:
-    padded = np.pad(mask, 1).astype(np.uint8)
-    distance = cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    return np.asarray(distance[1:-1, 1:-1], dtype=np.float32)
+    distance = np.zeros(mask.shape, dtype=np.float32)
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if len(rows):
+        # Outside its box a mask has nothing to measure: an error is mostly small, and this is the cost of a click.
+        box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+        padded = np.pad(mask[box], 1).astype(np.uint8)
+        inside = cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+        distance[box] = inside[1:-1, 1:-1]
+    return distance
 
 
 def _first_maximum(distance: FloatArray) -> tuple[int, int]:

@@ -229,6 +229,17 @@ def test_positions_resize_to_a_larger_input(toy: dict[str, Tensor]) -> None:
     assert state[window] is toy[window]
 
 
+def test_absolute_positions_resize_bicubically(toy: dict[str, Tensor]) -> None:
+    step = torch.zeros(1, 8, 8, 32)
+    step[:, :, 4:] = 1.0  # a cubic overshoots at an edge, a straight line does not
+    toy["image_encoder.position_table"] = step
+    state, _ = resize_positions(toy, MODELS["toy"], 128)
+    resized = state["image_encoder.position_table"]
+    assert resized.min() < -0.01
+    assert resized.max() > 1.01
+    torch.testing.assert_close(resized[0, 0], resized[0, 9], msg="only columns differ")
+
+
 def test_positions_of_the_same_input_stay(toy: dict[str, Tensor]) -> None:
     state, config = resize_positions(toy, MODELS["toy"], 64)
     assert_equal(state, toy)

@@ -48,6 +48,10 @@ def load_image(source: ImageSource, max_pixels: int = MAX_PIXELS) -> ImageArray:
         raise ImageError(
             f"{name} is not an image that can be read (JPEG, PNG, WebP, TIFF, ...)"
         ) from error
+    except ImageError:
+        raise
+    except (OSError, ValueError) as error:  # a header that breaks off, or a name no system takes
+        raise ImageError(f"{_shorten(name)} cannot be read: {_reason(error)}") from error
 
 
 def _open(source: io.BytesIO | Path) -> Image.Image:
@@ -66,7 +70,7 @@ def _decode(image: Image.Image, name: str, max_pixels: int) -> ImageArray:
         image = ImageOps.exif_transpose(image)
         return np.ascontiguousarray(_to_rgb(image))
     except (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error) as error:
-        raise ImageError(f"{name} is damaged or cut short: {str(error).splitlines()[0]}") from error
+        raise ImageError(f"{name} is damaged or cut short: {_reason(error)}") from error
 
 
 def _to_rgb(image: Image.Image) -> ImageArray:
@@ -78,7 +82,9 @@ def _to_rgb(image: Image.Image) -> ImageArray:
         span = max(float(values.max() - values.min()), 1e-12)
         grey = ((values - values.min()) / span * 255.0 + 0.5).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=2)
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+    if image.mode == "La":  # Pillow takes the multiplied alpha out of this one only step by step
+        image = image.convert("LA")
+    if image.mode in ("RGBA", "RGBa", "LA", "PA") or "transparency" in image.info:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
         image = Image.alpha_composite(white, image)
@@ -102,3 +108,15 @@ def _check_size(height: int, width: int, name: str, max_pixels: int) -> None:
             f"{name} has {height * width:,} pixels, more than the limit of {max_pixels:,}; "
             "shrink it or raise max_pixels"
         )
+
+
+def _reason(error: Exception) -> str:
+    """The first line of what went wrong, without the file's name."""
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return (text.splitlines() or [type(error).__name__])[0]
+
+
+def _shorten(name: str) -> str:
+    """A name fit for one line on a terminal."""
+    plain = name.replace("\0", "?")
+    return plain if len(plain) <= 200 else f"{plain[:100]}...{plain[-20:]}"

@@ -1,0 +1,71 @@
+"""Run-length encoding against cases written out by an independent encoder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from segloop.errors import InputError
+from segloop.geometry.rle import Rle, decode_rle, encode_rle
+
+VECTORS = json.loads((Path(__file__).parent.parent / "vectors" / "rle.json").read_text())
+
+
+def mask_of(case: dict) -> np.ndarray:
+    return np.array([[pixel == "1" for pixel in row] for row in case["rows"]])
+
+
+@pytest.mark.parametrize("case", VECTORS["masks"], ids=lambda case: str(case["size"]))
+def test_both_directions_agree_with_the_shared_cases(case: dict) -> None:
+    mask = mask_of(case)
+    rle = encode_rle(mask)
+    assert rle.to_json() == {"size": case["size"], "counts": case["counts"]}
+    np.testing.assert_array_equal(decode_rle(Rle(tuple(case["size"]), case["counts"])), mask)
+
+
+@pytest.mark.parametrize("case", VECTORS["masks"], ids=lambda case: str(case["size"]))
+def test_plain_run_lengths_are_read(case: dict) -> None:
+    rle = Rle.from_json({"size": case["size"], "counts": case["runs"]})
+    np.testing.assert_array_equal(decode_rle(rle), mask_of(case))
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.floats(0, 1), st.integers(0, 2**32 - 1))
+@settings(deadline=None, max_examples=50)
+def test_any_mask_comes_back(height: int, width: int, density: float, seed: int) -> None:
+    mask = np.random.default_rng(seed).random((height, width)) < density
+    record = json.loads(json.dumps(encode_rle(mask).to_json()))
+    np.testing.assert_array_equal(decode_rle(Rle.from_json(record)), mask)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {},
+        {"size": [2, 2]},
+        {"size": [2], "counts": "04"},
+        {"size": "no", "counts": "04"},
+        {"size": [2, 2], "counts": 7},
+        {"size": [2, 2], "counts": [1, 1]},
+        {"size": [2, 2], "counts": [5, -1]},
+        {"size": [2, 2], "counts": ["4"]},
+    ],
+)
+def test_a_broken_record_is_the_users_mistake(record: dict) -> None:
+    with pytest.raises(InputError):
+        Rle.from_json(record)
+
+
+@pytest.mark.parametrize(
+    "counts", ["", "0", "0`", "0`01", "00`0`0", "\x7f", "0 `0", "é", "0?", "0" * 9 + "`" * 20 + "0"]
+)
+def test_runs_that_do_not_fill_the_size_are_the_users_mistake(counts: str) -> None:
+    assert encode_rle(np.ones((4, 4), dtype=bool)).counts == "0`0"
+    with pytest.raises(InputError, match="do not fit"):
+        decode_rle(Rle((4, 4), counts))
+    with pytest.raises(InputError, match="do not fit"):
+        decode_rle(Rle((4, 5), "0`0"))

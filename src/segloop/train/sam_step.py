@@ -15,29 +15,18 @@ import torch
 from torch import Tensor
 
 from segloop.data.loader import TrainingItem
-from segloop.geometry.frames import BoolArray, FloatArray
+from segloop.geometry.frames import BoolArray
 from segloop.model.sam import Sam
-from segloop.prompts.prompt import (
-    BACKGROUND,
-    BOX_BOTTOM_RIGHT,
-    BOX_TOP_LEFT,
-    FOREGROUND,
-    MASK_MAGNITUDE,
-    PADDING,
-)
-from segloop.prompts.simulate import (
-    center_click,
-    noisy_box,
-    random_click,
-    random_error_click,
-    truth_box,
-    worn_or_grown,
-)
 from segloop.train.config import InteractionConfig
+from segloop.train.conversation import (
+    BOX,
+    MASK,
+    POINT,
+    error_clicks,
+    first_prompts,
+    schedule,
+)
 from segloop.train.losses import IOU_WEIGHT, mask_loss, true_iou
-
-POINT, BOX, MASK = 0, 1, 2
-BOX_NOISE_LIMIT_PX = 20.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,21 +49,6 @@ class StepOutput:
 
     loss: Tensor
     metrics: dict[str, float] = field(default_factory=dict)
-
-
-@dataclass(eq=False)
-class Conversation:
-    """What has been asked so far about N objects, in the input frame; every object has the same number of tokens."""
-
-    coords: FloatArray
-    labels: npt.NDArray[np.int64]
-    kinds: npt.NDArray[np.int64]
-    rough_masks: FloatArray | None
-
-    def add_clicks(self, coords: FloatArray, labels: npt.NDArray[np.int64]) -> None:
-        """One more click for each object; coords (N, 2), labels (N,)."""
-        self.coords = np.concatenate([self.coords, coords[:, None]], axis=1)
-        self.labels = np.concatenate([self.labels, labels[:, None]], axis=1)
 
 
 def collate(items: Sequence[TrainingItem]) -> Batch:
@@ -126,60 +100,6 @@ def sam_step(model: Sam, batch: Batch, config: InteractionConfig) -> StepOutput:
         previous = outcome.chosen_logits[:, None]
     loss = torch.stack(losses).sum()
     return StepOutput(loss, {"loss": float(loss.detach()), **metrics})
-
-
-def schedule(config: InteractionConfig, rng: np.random.Generator) -> list[bool]:
-    """For each round whether it brings a new prompt: the first does, the last does not, others as drawn."""
-    asks = [True] * config.num_clicks
-    for _ in range(max(0, config.num_mask_only - 1)):
-        asks.insert(int(rng.integers(len(asks) + 1)), False)
-    return [True, *asks, *([False] if config.num_mask_only else [])]
-
-
-def first_prompts(
-    truths: BoolArray, rngs: Sequence[np.random.Generator], config: InteractionConfig, scale: float
-) -> Conversation:
-    """A point, a box or a rough mask for each object; scale is input pixels per logit pixel."""
-    size = truths.shape[-1]
-    coords = np.zeros((len(truths), 2, 2), dtype=np.float32)
-    labels = np.full((len(truths), 2), PADDING, dtype=np.int64)
-    kinds = np.full(len(truths), POINT, dtype=np.int64)
-    rough = np.zeros((len(truths), 1, size, size), dtype=np.float32)
-    for row, (truth, rng) in enumerate(zip(truths, rngs, strict=True)):
-        draw = rng.random()
-        if draw < config.first_mask:
-            kinds[row] = MASK
-            mask = worn_or_grown(truth, rng)
-            rough[row, 0] = np.where(mask, MASK_MAGNITUDE, -MASK_MAGNITUDE)
-            with_box = rng.random() < 0.5
-            box, point = truth_box(mask), center_click(mask)
-        else:
-            with_box = draw < config.first_mask + config.first_box
-            kinds[row] = BOX if with_box else POINT
-            box = noisy_box(truth, rng, limit_px=BOX_NOISE_LIMIT_PX / scale)
-            point = random_click(truth, rng).xy
-        if with_box:
-            coords[row] = to_input(box.reshape(2, 2), scale)
-            labels[row] = BOX_TOP_LEFT, BOX_BOTTOM_RIGHT
-        else:
-            coords[row, 0] = to_input(np.array(point), scale)
-            labels[row, 0] = FOREGROUND
-    return Conversation(coords, labels, kinds, rough if (kinds == MASK).any() else None)
-
-
-def error_clicks(
-    truths: BoolArray, predictions: BoolArray, rngs: Sequence[np.random.Generator], scale: float
-) -> tuple[FloatArray, npt.NDArray[np.int64]]:
-    """A random click on each object's error: coords (N, 2) in the input frame, labels (N,)."""
-    clicks = [random_error_click(*one) for one in zip(truths, predictions, rngs, strict=True)]
-    coords = to_input(np.array([click.xy for click in clicks]), scale)
-    labels = [FOREGROUND if click.is_foreground else BACKGROUND for click in clicks]
-    return coords, np.array(labels, dtype=np.int64)
-
-
-def to_input(logit_xy: npt.NDArray[np.generic], scale: float) -> FloatArray:
-    """Pixels of the logit frame as pixels of the input frame; centres go to centres."""
-    return ((logit_xy.astype(np.float32) + 0.5) * scale - 0.5).astype(np.float32)
 
 
 @dataclass(frozen=True, eq=False)

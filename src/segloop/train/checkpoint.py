@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
+import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,9 @@ def load_checkpoint(folder: Path, config: TrainConfig) -> TrainState | None:
     if not source.exists():
         return None
     try:
-        record = torch.load(source, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it warns of what it then refuses
+            record = torch.load(source, map_location="cpu", weights_only=True)
         stored = record.pop("config")
         stored = {**stored, "frozen": stored["optim"]["frozen"]}
         state = TrainState(**record)

@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import dataclasses
+import pickle
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from segloop.errors import WeightsError
+from segloop.train.checkpoint import (
+    CHECKPOINT_NAME,
+    TrainState,
+    load_checkpoint,
+    save_checkpoint,
+)
+from segloop.train.config import OptimConfig, TrainConfig
+
+
+def state_at(step: int, size: int = 3) -> TrainState:
+    weights = {"weight": torch.arange(float(size)) + step}
+    mean = {"weight": torch.ones(size)}
+    optimizer = {
+        "state": {0: {"exp_avg": torch.ones(size)}},
+        "param_groups": [{"lr": 0.1, "betas": (0.9, 0.99)}],
+    }
+    return TrainState(step, weights, mean, optimizer, torch.get_rng_state())
+
+
+def test_there_and_back(tmp_path: Path, small_config: TrainConfig) -> None:
+    state = state_at(7)
+    path = save_checkpoint(tmp_path / "new" / "run", state, small_config)
+    assert path.name == CHECKPOINT_NAME
+    found = load_checkpoint(tmp_path / "new" / "run", small_config)
+    assert found is not None
+    assert found.step == 7
+    torch.testing.assert_close(found.model, state.model, rtol=0, atol=0)
+    torch.testing.assert_close(found.mean, state.mean, rtol=0, atol=0)
+    torch.testing.assert_close(found.random_state, state.random_state)
+    assert found.optimizer["param_groups"] == state.optimizer["param_groups"]
+    assert [file.name for file in path.parent.iterdir()] == [CHECKPOINT_NAME]
+
+
+def test_without_a_checkpoint_there_is_none(tmp_path: Path, small_config: TrainConfig) -> None:
+    assert load_checkpoint(tmp_path, small_config) is None
+    assert load_checkpoint(tmp_path / "nowhere", small_config) is None
+
+
+def changed_frozen(config: TrainConfig) -> TrainConfig:
+    return dataclasses.replace(config, optim=OptimConfig(frozen=("image_encoder",)))
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("recipe", lambda c: dataclasses.replace(c, recipe="compact")),
+        ("model", lambda c: dataclasses.replace(c, model="tiny")),
+        ("input_size", lambda c: dataclasses.replace(c, input_size=128)),
+        ("seed", lambda c: dataclasses.replace(c, seed=1)),
+        ("frozen", changed_frozen),
+    ],
+)
+def test_another_runs_checkpoint_is_refused(
+    tmp_path: Path,
+    small_config: TrainConfig,
+    name: str,
+    change: Callable[[TrainConfig], TrainConfig],
+) -> None:
+    save_checkpoint(tmp_path, state_at(7), small_config)
+    with pytest.raises(
+        WeightsError, match=f"with {name} .* choose another output folder"
+    ) as caught:
+        load_checkpoint(tmp_path, change(small_config))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_longer_run_may_go_on(tmp_path: Path, small_config: TrainConfig) -> None:
+    save_checkpoint(tmp_path, state_at(7), small_config)
+    longer = dataclasses.replace(small_config, num_steps=100, log_every=5)
+    assert load_checkpoint(tmp_path, longer) is not None
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: b"",
+        lambda content: b"some text",
+        lambda content: content[:100],
+        lambda content: content[: len(content) // 2],
+        lambda content: content[:-200],
+        lambda content: b"\x80\x02" + content[:50],
+        lambda content: pickle.dumps({"step": 1}),
+    ],
+)
+def test_a_damaged_file_is_one_line(
+    tmp_path: Path, small_config: TrainConfig, damage: Callable[[bytes], bytes]
+) -> None:
+    path = save_checkpoint(tmp_path, state_at(7), small_config)
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(WeightsError, match="damaged or no checkpoint; delete it") as caught:
+        load_checkpoint(tmp_path, small_config)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "record", [torch.ones(3), [1, 2], {"step": 1}, {"config": {}, "step": 1}, {"config": 3}]
+)
+def test_other_files_of_pytorch_are_one_line(
+    tmp_path: Path, small_config: TrainConfig, record: object
+) -> None:
+    torch.save(record, tmp_path / CHECKPOINT_NAME)
+    with pytest.raises(WeightsError, match="damaged or no checkpoint"):
+        load_checkpoint(tmp_path, small_config)
+
+
+def test_nothing_in_a_checkpoint_is_executed(tmp_path: Path, small_config: TrainConfig) -> None:
+    class Trap:
+        def __reduce__(self) -> tuple[object, ...]:
+            return Path.touch, (tmp_path / "sprung",)
+
+    torch.save({"config": Trap()}, tmp_path / CHECKPOINT_NAME)
+    with pytest.raises(WeightsError, match="damaged or no checkpoint"):
+        load_checkpoint(tmp_path, small_config)
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_a_place_that_cannot_be_written_is_one_line(
+    tmp_path: Path, small_config: TrainConfig
+) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(WeightsError, match="cannot write") as caught:
+        save_checkpoint(tmp_path / "file" / "run", state_at(7), small_config)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_full_disk_is_one_line_and_keeps_the_checkpoint_before(
+    tmp_path: Path, small_config: TrainConfig
+) -> None:
+    """A child that may write no more than 64 kB tries to save a megabyte over a good checkpoint."""
+    pytest.importorskip("resource", reason="limits on file sizes need a Unix system")
+    save_checkpoint(tmp_path, state_at(7), small_config)
+    (tmp_path / "config.pickle").write_bytes(pickle.dumps(small_config))
+    script = textwrap.dedent(
+        """
+        import pickle, resource, signal, sys
+        from pathlib import Path
+        import torch
+        from segloop.errors import WeightsError
+        from segloop.train.checkpoint import TrainState, save_checkpoint
+
+        folder = Path(sys.argv[1])
+        config = pickle.loads((folder / "config.pickle").read_bytes())
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))
+        big = {"weight": torch.zeros(250_000)}
+        try:
+            save_checkpoint(folder, TrainState(8, big, {}, {}, torch.get_rng_state()), config)
+        except WeightsError as error:
+            print(error)
+        """
+    )
+    child = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=True
+    )
+    (line,) = child.stdout.splitlines()
+    assert line.startswith("cannot write")
+    assert line.endswith("the checkpoint before it is kept")
+    found = load_checkpoint(tmp_path, small_config)
+    assert found is not None
+    assert found.step == 7
+    assert not list(tmp_path.glob("*.partial"))

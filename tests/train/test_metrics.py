@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from segloop.errors import InputError
+from segloop.train.metrics import METRICS_NAME, MetricWriter
+
+
+def lines_of(folder: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (folder / METRICS_NAME).read_text().splitlines()]
+
+
+def test_every_step_is_a_line_of_json(tmp_path: Path) -> None:
+    with MetricWriter(tmp_path / "run", 0) as writer:
+        writer.write(20, {"loss": 1.5, "iou/0": 0.25})
+        assert lines_of(tmp_path / "run") == [{"step": 20, "loss": 1.5, "iou/0": 0.25}]
+        writer.write(40, {"loss": 1.0})
+    assert [line["step"] for line in lines_of(tmp_path / "run")] == [20, 40]
+
+
+def test_resuming_drops_what_the_checkpoint_has_not_seen(tmp_path: Path) -> None:
+    with MetricWriter(tmp_path, 0) as writer:
+        for step in (20, 40, 60):
+            writer.write(step, {"loss": float(step)})
+    with MetricWriter(tmp_path, 40) as writer:
+        writer.write(60, {"loss": -1.0})
+    assert [(line["step"], line["loss"]) for line in lines_of(tmp_path)] == [
+        (20, 20.0),
+        (40, 40.0),
+        (60, -1.0),
+    ]
+
+
+def test_a_line_cut_by_a_kill_is_dropped(tmp_path: Path) -> None:
+    with MetricWriter(tmp_path, 0) as writer:
+        writer.write(20, {"loss": 1.0})
+    with (tmp_path / METRICS_NAME).open("a") as stream:
+        stream.write('{"step": 40, "lo')
+    with MetricWriter(tmp_path, 40) as writer:
+        writer.write(60, {"loss": 3.0})
+    assert [line["step"] for line in lines_of(tmp_path)] == [20, 60]
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_events_for_tensorboard_lie_beside(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    with MetricWriter(tmp_path, 0) as writer:
+        writer.write(20, {"loss": 1.5})
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert [(event.step, event.value) for event in events.Scalars("loss")] == [(20, 1.5)]
+
+
+def test_a_folder_that_cannot_be_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"cannot write .*metrics\.jsonl") as caught:
+        MetricWriter(tmp_path / "file" / "run", 0)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("no /dev/full here to stand for a full disk")
+    with MetricWriter(tmp_path, 0) as writer:
+        stream, writer._stream = writer._stream, full.open("ab", buffering=0)
+        stream.close()
+        with pytest.raises(InputError, match="No space left") as caught:
+            writer.write(20, {"loss": 1.0})
+    assert "\n" not in str(caught.value)

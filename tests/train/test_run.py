@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from segloop.data.sa1b import SA1BDataset
+from segloop.errors import InputError, WeightsError
+from segloop.model.config import model_config
+from segloop.model.sam import Sam
+from segloop.train.config import TrainConfig
+from segloop.train.loop import Progress
+from segloop.train.run import CONFIG_NAME, MODEL_NAME, build_model, build_stream, run_recipe
+from segloop.weights.load import load_sam, save_sam
+
+
+def short(config: TrainConfig, num_steps: int = 2) -> TrainConfig:
+    return dataclasses.replace(config, num_steps=num_steps, checkpoint_every=2)
+
+
+def test_from_a_tar_to_a_model_file(
+    shapes_tar: Path, tmp_path: Path, small_config: TrainConfig
+) -> None:
+    seen: list[Progress] = []
+    path = run_recipe(short(small_config), [shapes_tar], tmp_path / "run", report=seen.append)
+    assert path == tmp_path / "run" / MODEL_NAME
+    model = load_sam(path)
+    assert model.config.input_size == 64
+    record = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
+    delivered = record["mean"]  # the running mean, as the recipe asks
+    torch.testing.assert_close(dict(model.state_dict()), delivered, rtol=0, atol=0)
+    assert [one.step for one in seen] == [1, 2]
+    assert seen[-1].seconds_left == 0
+    stored = json.loads((tmp_path / "run" / CONFIG_NAME).read_text())
+    assert stored["optim"]["learning_rate"] == small_config.optim.learning_rate
+
+
+def test_a_finished_run_stays_as_it_is(
+    shapes_tar: Path, tmp_path: Path, small_config: TrainConfig
+) -> None:
+    first = run_recipe(short(small_config), [shapes_tar], tmp_path / "run").read_bytes()
+    again = run_recipe(short(small_config), [shapes_tar], tmp_path / "run").read_bytes()
+    assert first == again
+
+
+def test_the_folder_of_another_run_is_left_alone(
+    shapes_tar: Path, tmp_path: Path, small_config: TrainConfig
+) -> None:
+    run_recipe(short(small_config), [shapes_tar], tmp_path / "run")
+    before = (tmp_path / "run" / CONFIG_NAME).read_text()
+    other = dataclasses.replace(short(small_config), seed=5)
+    with pytest.raises(WeightsError, match="choose another output folder"):
+        run_recipe(other, [shapes_tar], tmp_path / "run")
+    assert (tmp_path / "run" / CONFIG_NAME).read_text() == before
+
+
+def test_a_place_that_cannot_be_written_is_one_line(
+    shapes_tar: Path, tmp_path: Path, small_config: TrainConfig
+) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot write in"):
+        run_recipe(short(small_config), [shapes_tar], tmp_path / "file" / "run")
+
+
+def test_the_seed_decides_the_first_weights(small_config: TrainConfig) -> None:
+    first, again = build_model(small_config, None), build_model(small_config, None)
+    torch.testing.assert_close(first.state_dict(), again.state_dict(), rtol=0, atol=0)
+    other = build_model(dataclasses.replace(small_config, seed=1), None)
+    token = "mask_decoder.iou_token.weight"
+    assert not torch.equal(first.state_dict()[token], other.state_dict()[token])
+
+
+def test_a_vit_is_built_for_the_recipes_input_size(small_config: TrainConfig) -> None:
+    model = build_model(dataclasses.replace(small_config, input_size=96), None)
+    assert model.encode(torch.zeros(1, 3, 96, 96)).shape == (1, 32, 12, 12)
+
+
+def test_training_starts_from_given_weights(tmp_path: Path, small_config: TrainConfig) -> None:
+    torch.manual_seed(3)
+    start = Sam(model_config("toy"))
+    save_sam(start, tmp_path / "start.safetensors")
+    model = build_model(small_config, tmp_path / "start.safetensors")
+    torch.testing.assert_close(model.state_dict(), start.state_dict(), rtol=0, atol=0)
+    grown = build_model(
+        dataclasses.replace(small_config, input_size=96), tmp_path / "start.safetensors"
+    )
+    assert grown.config.input_size == 96
+    assert grown.encode(torch.zeros(1, 3, 96, 96)).shape == (1, 32, 12, 12)
+
+
+def test_weights_of_another_model_are_refused(tmp_path: Path, small_config: TrainConfig) -> None:
+    save_sam(Sam(model_config("tiny")), tmp_path / "tiny.safetensors")
+    with pytest.raises(InputError, match="is not a toy model; the recipe test trains one"):
+        build_model(small_config, tmp_path / "tiny.safetensors")
+
+
+def test_the_mixture_goes_by_the_names_of_the_datasets(
+    shapes: SA1BDataset, small_config: TrainConfig
+) -> None:
+    data = dataclasses.replace(small_config.data, weights={"shapes": 0.25, "absent": 3.0})
+    other = SA1BDataset("unnamed", shapes._entries)
+    stream = build_stream(dataclasses.replace(small_config, data=data), (shapes, other))
+    assert stream.weights == (0.25, 1.0)
+    assert (stream.input_size, stream.logit_size) == (64, 32)
+    assert stream.part == "train"
+    assert stream.seed == small_config.seed
+
+
+def test_an_input_size_must_fit_the_grid(shapes: SA1BDataset, small_config: TrainConfig) -> None:
+    with pytest.raises(InputError, match="multiple of 32, got 100"):
+        build_stream(dataclasses.replace(small_config, input_size=100), (shapes,))

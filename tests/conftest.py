@@ -9,9 +9,14 @@ from __future__ import annotations
 import os
 from collections.abc import Generator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:  # so that a test of light things does not wait for PyTorch
+    from segloop.export.onnx import ExportReport
+    from segloop.model.sam import Sam
 
 # No deadline: nothing is timed in tests. The same examples at every run of continuous integration.
 settings.register_profile("segloop", deadline=None, derandomize=os.environ.get("SEGLOOP_CI") == "1")
@@ -33,6 +38,28 @@ def shared_dir() -> Path:
 def golden_dir() -> Path:
     """Outputs of the official code on a tiny seeded model, kept in the repository."""
     return ROOT / "tests" / "golden"
+
+
+@pytest.fixture(scope="session")
+def toy_model() -> Sam:
+    """The smallest model of the table with random weights; not to be changed."""
+    import torch
+
+    from segloop.model.config import MODELS
+    from segloop.model.sam import Sam
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return Sam(MODELS["toy"]).eval()
+
+
+@pytest.fixture(scope="session")
+def toy_export(toy_model: Sam, tmp_path_factory: pytest.TempPathFactory) -> ExportReport:
+    """The toy model as ONNX graphs in float32; not to be changed."""
+    from segloop.export.onnx import export_onnx
+
+    folder = tmp_path_factory.mktemp("export") / "toy"
+    return export_onnx(toy_model, folder, name="toy", source="random weights")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -82,7 +82,8 @@ class Embedding:
     def load(path: str | Path) -> Embedding:
         """Read what save wrote; InputError for a missing or damaged file."""
         try:
-            with np.load(path, allow_pickle=False) as stored:
+            # NumPy leaves a file open that it opened itself and then finds damaged.
+            with Path(path).open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
                 header = json.loads(str(stored["header"]))
                 features = stored["features"].astype(np.float32)
             sizes = header["frame"]
@@ -91,4 +92,6 @@ class Embedding:
         except FileNotFoundError as error:
             raise InputError(f"{path}: no such file") from error
         except (OSError, KeyError, TypeError, ValueError, EOFError, BadZipFile) as error:
-            raise InputError(f"{path} is not an embedding written by segloop, or is damaged") from error
+            raise InputError(
+                f"{path} is not an embedding written by segloop, or is damaged"
+            ) from error

@@ -132,7 +132,7 @@ def test_int8_scales_each_channel_by_its_own_largest() -> None:
     expected = -(rows(3) @ uneven)
     compress(model, "int8")
     error = np.abs(run(model, rows(3)) - expected).max(axis=0) / np.abs(expected).max(axis=0)
-    assert error.max() < 0.02
+    assert error.max() < 0.05
 
 
 def test_a_broken_graph_is_noticed() -> None:

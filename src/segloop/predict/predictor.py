@@ -58,7 +58,7 @@ class Predictor:
         prompts: Prompt | Sequence[Prompt],
         *,
         outputs: Outputs = "auto",
-        batch_size: int = 16,
+        batch_size: int = 8,
     ) -> MaskBatch:
         """Masks of one or many prompts, in the order of the prompts and then of the outputs.
 
@@ -99,7 +99,7 @@ class Predictor:
         logits = [np.zeros((0, side, side), dtype=np.float32)]
         predicted_iou = [np.zeros(0, dtype=np.float32)]
         places: list[tuple[int, int]] = []
-        for group in pack(prompts, embedding.frame):
+        for group in pack(prompts, embedding.frame, fills_boxes=self.spec.fills_boxes):
             for start in range(0, len(group), batch_size):
                 part = group.slice(start, start + batch_size)
                 all_logits, all_iou = self.backend.decode(embedding.features, part)

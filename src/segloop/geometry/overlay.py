@@ -57,16 +57,20 @@ def draw_masks(image: PixelArray, masks: BoolArray, *, first_color: int = 0) -> 
     Small masks lie on large ones. Mask i has mask_color(first_color + i). The picture itself is left as it was.
     """
     if masks.shape[1:] != image.shape[:2]:
-        raise ValueError(f"masks are {masks.shape[1:]}, the image is {image.shape[:2]} (height, width)")
+        raise ValueError(
+            f"masks are {masks.shape[1:]}, the image is {image.shape[:2]} (height, width)"
+        )
     if not len(masks):
         return image.copy()
-    canvas = _dim_rest(image, masks.any(axis=0))
+    canvas = _dim_rest(image, np.asarray(masks.any(axis=0)))
     width_px = line_width_px(image.shape[:2])
     areas = masks.reshape(len(masks), -1).sum(axis=1)
     boxes = mask_boxes(masks).astype(np.int64)
     for index in np.argsort(-areas, kind="stable"):
         if areas[index]:
-            _draw_mask(canvas, masks[index], boxes[index], mask_color(first_color + int(index)), width_px)
+            _draw_mask(
+                canvas, masks[index], boxes[index], mask_color(first_color + int(index)), width_px
+            )
     return canvas
 
 
@@ -120,7 +124,11 @@ def _dim_rest(image: PixelArray, covered: BoolArray) -> PixelArray:
 
 
 def _draw_mask(
-    canvas: PixelArray, mask: BoolArray, box_xyxy: npt.NDArray[np.int64], color: Color, width_px: float
+    canvas: PixelArray,
+    mask: BoolArray,
+    box_xyxy: npt.NDArray[np.int64],
+    color: Color,
+    width_px: float,
 ) -> None:
     margin = int(np.ceil(2 * width_px)) + 4
     x0, y0 = np.maximum(box_xyxy[:2] - margin, 0)
@@ -128,9 +136,13 @@ def _draw_mask(
     patch = canvas[y0:y1, x0:x1]
     distance = _signed_distance(mask[y0:y1, x0:x1])
     light = _mix(color, _WHITE, 0.72)
-    painted = _paint(patch.astype(np.float32), color, _FILL_OPACITY * np.clip(distance + 0.5, 0.0, 1.0))
+    painted = _paint(
+        patch.astype(np.float32), color, _FILL_OPACITY * np.clip(distance + 0.5, 0.0, 1.0)
+    )
     edge = np.abs(distance)
-    painted = _paint(painted, _mix(color, _BLACK, 0.6), 0.55 * np.clip(width_px + 0.5 - edge, 0.0, 1.0))
+    painted = _paint(
+        painted, _mix(color, _BLACK, 0.6), 0.55 * np.clip(width_px + 0.5 - edge, 0.0, 1.0)
+    )
     painted = _paint(painted, light, np.clip(width_px / 2 + 0.5 - edge, 0.0, 1.0))
     patch[:] = (painted + 0.5).astype(np.uint8)
 
@@ -154,7 +166,7 @@ def _logit_distance(logits: FloatArray) -> FloatArray:
     return np.asarray(field / np.maximum(np.hypot(slope_x, slope_y), 1e-6), dtype=np.float32)
 
 
-def _paint(picture: FloatArray, color: Color, opacity: FloatArray) -> FloatArray:
+def _paint(picture: FloatArray, color: Color, opacity: npt.NDArray[np.floating]) -> FloatArray:
     target = np.array(color, dtype=np.float32)
     return np.asarray(picture + (target - picture) * opacity[..., None], dtype=np.float32)
 
@@ -162,7 +174,9 @@ def _paint(picture: FloatArray, color: Color, opacity: FloatArray) -> FloatArray
 def _draw_box(canvas: PixelArray, box_xyxy: npt.NDArray[np.float64], width_px: float) -> None:
     start, end = _fixed(box_xyxy[:2]), _fixed(box_xyxy[2:])
     for color, thickness in ((_BLACK, 1.2 * width_px + 2), (_WHITE, 0.8 * width_px)):
-        cv2.rectangle(canvas, start, end, color, max(1, round(thickness)), cv2.LINE_AA, _SUBPIXEL_BITS)
+        cv2.rectangle(
+            canvas, start, end, color, max(1, round(thickness)), cv2.LINE_AA, _SUBPIXEL_BITS
+        )
 
 
 def _draw_point(
@@ -170,7 +184,11 @@ def _draw_point(
 ) -> None:
     radius = 3.4 * width_px + 2.0
     color = _FOREGROUND if is_foreground else _BACKGROUND
-    rings = ((_mix(color, _BLACK, 0.7), radius + 0.7 * width_px), (_WHITE, radius), (color, 0.78 * radius))
+    rings = (
+        (_mix(color, _BLACK, 0.7), radius + 0.7 * width_px),
+        (_WHITE, radius),
+        (color, 0.78 * radius),
+    )
     for ring_color, ring_radius in rings:
         _draw_disc(canvas, point_xy, ring_color, ring_radius)
     arm, thickness = 0.42 * radius, max(1, round(0.28 * radius))
@@ -180,9 +198,13 @@ def _draw_point(
         cv2.line(canvas, start, end, _WHITE, thickness, cv2.LINE_AA, _SUBPIXEL_BITS)
 
 
-def _draw_disc(canvas: PixelArray, center_xy: npt.NDArray[np.float64], color: Color, radius: float) -> None:
+def _draw_disc(
+    canvas: PixelArray, center_xy: npt.NDArray[np.float64], color: Color, radius: float
+) -> None:
     x, y = _fixed(center_xy)
-    cv2.circle(canvas, (x, y), round(radius * 2**_SUBPIXEL_BITS), color, -1, cv2.LINE_AA, _SUBPIXEL_BITS)
+    cv2.circle(
+        canvas, (x, y), round(radius * 2**_SUBPIXEL_BITS), color, -1, cv2.LINE_AA, _SUBPIXEL_BITS
+    )
 
 
 def _fixed(point_xy: npt.NDArray[np.float64]) -> tuple[int, int]:

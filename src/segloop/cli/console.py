@@ -1,0 +1,126 @@
+"""What all commands share with the terminal: one-line errors, exit codes, progress.
+
+Exit codes: 0 done; 1 something failed on the way (a full disk, images of a batch); 2 what was asked cannot be done as it
+stands; 130 interrupted. Results go to standard output; everything here goes to standard error. Colours follow NO_COLOR.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+import typer
+
+from segloop.errors import InputError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
+
+FAILED, UNUSABLE, INTERRUPTED = 1, 2, 130
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class CommandError(Exception):
+    """A command that could not be finished, by no fault of what it was given; the message is one line."""
+
+
+def one_line_errors(command: Callable[P, R]) -> Callable[P, R]:
+    """Wrap a command so that whatever a user or the machine can cause ends in one line and an exit code."""
+
+    @functools.wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            result = command(*args, **kwargs)
+            sys.stdout.flush()
+        except InputError as error:
+            raise _stop(str(error), UNUSABLE) from error
+        except CommandError as error:
+            raise _stop(str(error), FAILED) from error
+        except KeyboardInterrupt as error:
+            raise _stop("interrupted", INTERRUPTED) from error
+        except BrokenPipeError as error:  # the reader has seen enough, as `head` does
+            _discard_output()
+            raise typer.Exit(FAILED) from error
+        except OSError as error:
+            _discard_output()
+            place = f"{error.filename}: " if error.filename else "cannot write the output: "
+            raise _stop(f"{place}{error.strerror or error}", FAILED) from error
+        return result
+
+    return run
+
+
+def say(message: str, *, style: str = "") -> None:
+    """Write a line to standard error, coloured on a terminal."""
+    _console().print(message, style=style or None, markup=False, highlight=False, soft_wrap=True)
+
+
+def require(module: str, extra: str) -> None:
+    """InputError unless an optional package is installed."""
+    if importlib.util.find_spec(module) is None:
+        raise InputError(f'this command needs {module}: pip install "segloop[{extra}]"')
+
+
+class ProgressBar:
+    """A bar on standard error; on anything but a terminal it shows nothing."""
+
+    def __init__(self, progress: Progress, title: str) -> None:
+        self._progress = progress
+        self._task: TaskID = progress.add_task(title, total=None, note="")
+
+    def update(self, done: int, total: int | None, note: str = "") -> None:
+        """Show `done` of `total` and a few words."""
+        self._progress.update(self._task, completed=done, total=total, note=note)
+
+
+@contextmanager
+def progress_bar(title: str) -> Iterator[ProgressBar]:
+    """A progress bar with the time left, gone when the work is done."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    console = _console()
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}", markup=False),
+    )
+    hidden = not console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=hidden) as progress:
+        yield ProgressBar(progress, title)
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console(stderr=True)
+
+
+def _stop(message: str, code: int) -> typer.Exit:
+    say(f"segloop: error: {' '.join(message.split())}", style="" if code == INTERRUPTED else "red")
+    return typer.Exit(code)
+
+
+def _discard_output() -> None:
+    """Send what is still buffered nowhere, or Python complains of it again at exit."""
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ValueError):
+        return

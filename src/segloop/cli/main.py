@@ -1,0 +1,73 @@
+"""The table of commands. Reading it loads no model code: every command imports what it needs when it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+import segloop
+from segloop.cli.console import one_line_errors
+from segloop.cli.evaluate import evaluate_points
+from segloop.cli.export import export
+from segloop.cli.segment import segment
+from segloop.cli.train import train
+
+COMMANDS: dict[str, Callable[..., Any]] = {
+    "segment": segment,
+    "train": train,
+    "export": export,
+}
+GROUPS: dict[str, tuple[str, dict[str, Callable[..., Any]]]] = {
+    "evaluate": ("Score a model by a protocol of the paper.", {"points": evaluate_points}),
+}
+
+
+def build_app() -> typer.Typer:
+    """The typer application that the table describes."""
+    app = _group("Segment anything in a photograph, and everything around it.")
+    app.callback()(_options)
+    for name, command in COMMANDS.items():
+        app.command(name)(one_line_errors(command))
+    for name, (purpose, commands) in GROUPS.items():
+        group = _group(purpose)
+        group.callback()(_no_options)
+        for inner, command in commands.items():
+            group.command(inner)(one_line_errors(command))
+        app.add_typer(group, name=name)
+    return app
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    build_app()(prog_name="segloop")
+
+
+def _group(purpose: str) -> typer.Typer:
+    return typer.Typer(
+        help=purpose,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="rich",
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"segloop {segloop.__version__}")
+        raise typer.Exit
+
+
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Say which it is."),
+    ] = False,
+) -> None:
+    """Take the options before a command."""
+
+
+def _no_options() -> None:
+    """Keep a group of one command a group."""

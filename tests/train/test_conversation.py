@@ -7,6 +7,7 @@ from segloop.geometry.frames import BoolArray
 from segloop.prompts.prompt import (
     BACKGROUND,
     BOX_BOTTOM_RIGHT,
+    BOX_MAGNITUDE,
     BOX_TOP_LEFT,
     FOREGROUND,
     MASK_MAGNITUDE,
@@ -89,7 +90,7 @@ def test_first_points_lie_in_their_truths_and_bring_a_padding_point() -> None:
     assert (talk.kinds == POINT).all()
     assert (talk.labels == (FOREGROUND, PADDING)).all()
     assert (talk.coords[:, 1] == 0).all()
-    assert talk.rough_masks is None
+    assert talk.mask_logits is None
     pixels = logit_pixels(talk.coords[:, 0])
     np.testing.assert_array_equal(pixels, np.round(pixels))
     x, y = pixels.astype(int).T
@@ -126,9 +127,9 @@ def test_rough_masks_differ_from_the_truth_and_bring_a_box_or_a_point() -> None:
     truths = random_truths(80)
     talk = first_prompts(truths, generators(80), InteractionConfig(first_mask=1.0), SCALE)
     assert (talk.kinds == MASK).all()
-    assert talk.rough_masks is not None
-    assert set(np.unique(talk.rough_masks)) == {-MASK_MAGNITUDE, MASK_MAGNITUDE}
-    rough = talk.rough_masks[:, 0] > 0
+    assert talk.mask_logits is not None
+    assert set(np.unique(talk.mask_logits)) == {-MASK_MAGNITUDE, MASK_MAGNITUDE}
+    rough = talk.mask_logits[:, 0] > 0
     for mask, truth in zip(rough, truths, strict=True):
         assert (mask != truth).any()
         assert (mask & truth).any()
@@ -147,8 +148,25 @@ def test_kinds_mix_as_asked_and_all_have_two_tokens() -> None:
     shares = [(talk.kinds == kind).mean() for kind in (POINT, BOX, MASK)]
     np.testing.assert_allclose(shares, [0.55, 0.35, 0.1], atol=0.07)
     assert talk.coords.shape == (400, 2, 2)
-    assert talk.rough_masks is not None
-    assert (talk.rough_masks[talk.kinds != MASK] == 0).all()
+    assert talk.mask_logits is not None
+    assert (talk.mask_logits[talk.kinds != MASK] == 0).all()
+    np.testing.assert_array_equal(talk.has_mask, talk.kinds == MASK)
+
+
+def test_where_the_model_wants_it_a_box_brings_its_rectangle_along() -> None:
+    """The same boxes as without; a point still brings none, a rough mask itself."""
+    truths = random_truths(60)
+    config = InteractionConfig(first_box=0.5, first_mask=0.2)
+    plain = first_prompts(truths, generators(60), config, SCALE)
+    talk = first_prompts(truths, generators(60), config, SCALE, fills_boxes=True)
+    np.testing.assert_array_equal(talk.coords, plain.coords)
+    np.testing.assert_array_equal(talk.has_mask, talk.kinds != POINT)
+    assert talk.mask_logits is not None
+    for row in np.flatnonzero(talk.kinds == BOX):
+        rectangle = truth_box(talk.mask_logits[row, 0] > 0)
+        box = logit_pixels(talk.coords[row].reshape(4))
+        np.testing.assert_array_equal(rectangle, np.rint(box))
+        assert set(np.unique(talk.mask_logits[row])) == {-BOX_MAGNITUDE, BOX_MAGNITUDE}
 
 
 def test_a_seed_decides_an_objects_prompt_whatever_stands_beside_it() -> None:
@@ -181,6 +199,7 @@ def test_a_conversation_grows_by_one_token_for_everyone() -> None:
         np.full((3, 2), PADDING, dtype=np.int64),
         np.zeros(3, dtype=np.int64),
         None,
+        np.zeros(3, dtype=np.float32),
     )
     new = np.array([(1, 2), (3, 4), (5, 6)], dtype=np.float32)
     talk.add_clicks(new, np.array([1, 0, 1]))

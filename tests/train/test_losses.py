@@ -33,6 +33,16 @@ def test_focal_by_hand() -> None:
     assert miss.item() == pytest.approx(0.75 * 0.75**2 * -math.log(0.25), rel=1e-5)
 
 
+def test_alpha_weighs_foreground_against_background() -> None:
+    logits = torch.zeros(1, 1)
+    for truth, weight in ((1.0, 0.4), (0.0, 0.6)):
+        loss = focal_loss(logits, torch.tensor([[truth]]), alpha=0.4)
+        assert loss.item() == pytest.approx(weight * 0.25 * math.log(2.0))
+    truths = torch.ones(1, 1)
+    more = mask_loss(logits, truths, alpha=0.5) - mask_loss(logits, truths)
+    assert more.item() == pytest.approx(20 * 0.25 * 0.25 * math.log(2.0))
+
+
 def test_focal_is_a_mean_over_pixels_and_keeps_leading_axes() -> None:
     logits, truths = random_pair()
     p = torch.sigmoid(logits)

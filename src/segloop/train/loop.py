@@ -103,13 +103,14 @@ def train(
     optimizer = build_optimizer(model, config.optim)
     mean = {name: value.detach().clone() for name, value in model.state_dict().items()}
     first_step = _resume(folder, config, model, optimizer, mean)
+    kind = torch.device(device).type
     trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
     with MetricWriter(folder, first_step) as writer:
         watch = _Watch(config, first_step, report)
         for number, batch in enumerate(batches(stream, config, first_step), start=first_step):
             set_learning_rate(optimizer, learning_rate(number, config.optim))
-            with torch.autocast(device, torch.bfloat16, enabled=config.precision == "bfloat16"):
+            with torch.autocast(kind, torch.bfloat16, enabled=config.precision == "bfloat16"):
                 output = step(model, batch.to(device))
             optimizer.zero_grad()
             output.loss.backward()

@@ -25,7 +25,7 @@ class BackendSpec:
     """What a caller must know of a model: its name, the identity of its weights, and its sizes.
 
     identity tells embeddings of different weights apart. num_channels and grid_size are the embedding's; text_width is the
-    length of its text vectors, None where it takes none.
+    length of its text vectors, None where it takes none. fills_boxes: see segloop.prompts.prompt.pack.
     """
 
     name: str
@@ -35,6 +35,7 @@ class BackendSpec:
     num_channels: int
     grid_size: int
     text_width: int | None = None
+    fills_boxes: bool = False
 
 
 class Backend(Protocol):

@@ -31,6 +31,7 @@ class TorchBackend:
             num_channels=config.width,
             grid_size=config.grid_size,
             text_width=config.text_width,
+            fills_boxes=config.fills_boxes,
         )
 
     @property

@@ -269,6 +269,7 @@ def _spec(model: Sam, name: str, contents: dict[str, bytes]) -> BackendSpec:
         logit_size=config.logit_size,
         num_channels=config.width,
         grid_size=config.grid_size,
+        fills_boxes=config.fills_boxes,
     )
 
 

@@ -59,6 +59,11 @@ class Frame:
         boxes = np.asarray(boxes_xyxy, dtype=np.float64)
         return self.points_to_input(boxes.reshape(*boxes.shape[:-1], 2, 2)).reshape(boxes.shape)
 
+    def boxes_to_logit(self, boxes_xyxy: npt.ArrayLike) -> FloatArray:
+        """Take boxes (..., 4) from the image frame to the logit frame."""
+        factor = self.logit_size / self.input_size
+        return ((self.boxes_to_input(boxes_xyxy) + 0.5) * factor - 0.5).astype(np.float32)
+
     def logits_to_image(self, logits: FloatArray) -> FloatArray:
         """Take mask logits (..., L, L) from the logit frame to (..., H, W) in the image frame.
 

@@ -58,7 +58,10 @@ class DecoderConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """All that is needed to build a Sam; width is the embedding's number of channels."""
+    """All that is needed to build a Sam; width is the embedding's number of channels.
+
+    fills_boxes: a box brings its filled rectangle along as a mask prompt (see segloop.prompts.prompt.pack).
+    """
 
     encoder: ViTConfig | CompactConfig
     decoder: DecoderConfig = DecoderConfig()
@@ -66,6 +69,7 @@ class ModelConfig:
     width: int = 256
     mask_widths: tuple[int, int] = (4, 16)
     text_width: int | None = None
+    fills_boxes: bool = False
 
     @property
     def grid_size(self) -> int:
@@ -86,7 +90,9 @@ MODELS: dict[str, ModelConfig] = {
     "vit_h": ModelConfig(ViTConfig(1280, 32, 16, (7, 15, 23, 31))),
     "vit_l": ModelConfig(ViTConfig(1024, 24, 16, (5, 11, 17, 23))),
     "vit_b": ModelConfig(ViTConfig(768, 12, 12, (2, 5, 8, 11))),
-    "compact": ModelConfig(CompactConfig(variant=0), _COMPACT_DECODER, input_size=512, width=128),
+    "compact": ModelConfig(
+        CompactConfig(variant=0), _COMPACT_DECODER, input_size=512, width=128, fills_boxes=True
+    ),
     # The configuration of the official outputs in tests/golden.
     "tiny": ModelConfig(
         ViTConfig(48, 4, 3, (1, 3), window_size=7),

@@ -27,6 +27,7 @@ class InteractionConfig:
     first_box, first_mask: chances that the first prompt is a box or a rough mask; otherwise it is a point.
     num_mask_only: one of these comes at the very end, the others at random places among the clicks.
     all_iou: train the predicted IoU of all supervised outputs, not of the one of least loss alone.
+    focal_alpha: weight of the foreground in the focal loss; the background has one minus it.
     """
 
     num_clicks: int = 8
@@ -34,6 +35,7 @@ class InteractionConfig:
     first_box: float = 0.5
     first_mask: float = 0.0
     all_iou: bool = False
+    focal_alpha: float = 0.25
 
     @property
     def num_steps(self) -> int:

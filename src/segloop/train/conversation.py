@@ -19,6 +19,7 @@ from segloop.prompts.prompt import (
     FOREGROUND,
     MASK_MAGNITUDE,
     PADDING,
+    box_prompt_logits,
 )
 from segloop.prompts.simulate import (
     center_click,
@@ -36,12 +37,17 @@ BOX_NOISE_LIMIT_PX = 20.0
 
 @dataclass(eq=False)
 class Conversation:
-    """What has been asked so far about N objects, in the input frame; every object has the same number of tokens."""
+    """What has been asked so far about N objects, in the input frame; every object has the same number of tokens.
+
+    kinds (N,): POINT, BOX or MASK, what came first. mask_logits (N, 1, L, L) and has_mask (N,): the mask prompts of
+    the first round, None where there is none.
+    """
 
     coords: FloatArray
     labels: npt.NDArray[np.int64]
     kinds: npt.NDArray[np.int64]
-    rough_masks: FloatArray | None
+    mask_logits: FloatArray | None
+    has_mask: FloatArray
 
     def add_clicks(self, coords: FloatArray, labels: npt.NDArray[np.int64]) -> None:
         """One more click for each object; coords (N, 2), labels (N,)."""
@@ -58,20 +64,27 @@ def schedule(config: InteractionConfig, rng: np.random.Generator) -> list[bool]:
 
 
 def first_prompts(
-    truths: BoolArray, rngs: Sequence[np.random.Generator], config: InteractionConfig, scale: float
+    truths: BoolArray,
+    rngs: Sequence[np.random.Generator],
+    config: InteractionConfig,
+    scale: float,
+    *,
+    fills_boxes: bool = False,
 ) -> Conversation:
     """A point, a box or a rough mask for each object; scale is input pixels per logit pixel."""
     size = truths.shape[-1]
     coords = np.zeros((len(truths), 2, 2), dtype=np.float32)
     labels = np.full((len(truths), 2), PADDING, dtype=np.int64)
     kinds = np.full(len(truths), POINT, dtype=np.int64)
-    rough = np.zeros((len(truths), 1, size, size), dtype=np.float32)
+    masks = np.zeros((len(truths), 1, size, size), dtype=np.float32)
+    has_mask = np.zeros(len(truths), dtype=np.float32)
     for row, (truth, rng) in enumerate(zip(truths, rngs, strict=True)):
         draw = rng.random()
         if draw < config.first_mask:
             kinds[row] = MASK
             mask = worn_or_grown(truth, rng)
-            rough[row, 0] = np.where(mask, MASK_MAGNITUDE, -MASK_MAGNITUDE)
+            masks[row, 0] = np.where(mask, MASK_MAGNITUDE, -MASK_MAGNITUDE)
+            has_mask[row] = 1.0
             with_box = rng.random() < 0.5
             box, point = truth_box(mask), center_click(mask)
         else:
@@ -79,13 +92,16 @@ def first_prompts(
             kinds[row] = BOX if with_box else POINT
             box = noisy_box(truth, rng, limit_px=BOX_NOISE_LIMIT_PX / scale)
             point = random_click(truth, rng).xy
+            if with_box and fills_boxes:
+                masks[row, 0] = box_prompt_logits(box, size)
+                has_mask[row] = 1.0
         if with_box:
             coords[row] = to_input(box.reshape(2, 2), scale)
             labels[row] = BOX_TOP_LEFT, BOX_BOTTOM_RIGHT
         else:
             coords[row, 0] = to_input(np.array(point), scale)
             labels[row, 0] = FOREGROUND
-    return Conversation(coords, labels, kinds, rough if (kinds == MASK).any() else None)
+    return Conversation(coords, labels, kinds, masks if has_mask.any() else None, has_mask)
 
 
 def error_clicks(

@@ -13,12 +13,12 @@ FOCAL_WEIGHT, DICE_WEIGHT, IOU_WEIGHT = 20.0, 1.0, 1.0
 FOCAL_ALPHA, FOCAL_GAMMA = 0.25, 2.0
 
 
-def focal_loss(logits: Tensor, truths: Tensor) -> Tensor:
-    """Sigmoid focal loss, mean over pixels (alpha 0.25, gamma 2)."""
+def focal_loss(logits: Tensor, truths: Tensor, alpha: float = FOCAL_ALPHA) -> Tensor:
+    """Sigmoid focal loss, mean over pixels, gamma 2; alpha weighs the foreground, 1 - alpha the background."""
     cross_entropy = F.binary_cross_entropy_with_logits(logits, truths, reduction="none")
     probability = torch.sigmoid(logits)
     missed = probability + truths - 2.0 * probability * truths
-    weight = FOCAL_ALPHA * truths + (1.0 - FOCAL_ALPHA) * (1.0 - truths)
+    weight = alpha * truths + (1.0 - alpha) * (1.0 - truths)
     return (weight * missed**FOCAL_GAMMA * cross_entropy).mean(dim=(-2, -1))
 
 
@@ -30,9 +30,10 @@ def dice_loss(logits: Tensor, truths: Tensor) -> Tensor:
     return 1.0 - (2.0 * overlap + 1.0) / (total + 1.0)
 
 
-def mask_loss(logits: Tensor, truths: Tensor) -> Tensor:
+def mask_loss(logits: Tensor, truths: Tensor, alpha: float = FOCAL_ALPHA) -> Tensor:
     """Twenty parts focal, one part dice (paper appendix A)."""
-    return FOCAL_WEIGHT * focal_loss(logits, truths) + DICE_WEIGHT * dice_loss(logits, truths)
+    focal = focal_loss(logits, truths, alpha)
+    return FOCAL_WEIGHT * focal + DICE_WEIGHT * dice_loss(logits, truths)
 
 
 def true_iou(logits: Tensor, truths: Tensor) -> Tensor:

@@ -71,9 +71,9 @@ def sam_step(model: Sam, batch: Batch, config: InteractionConfig) -> StepOutput:
     scale = batch.images.shape[-1] / batch.truths.shape[-1]
     features = model.encode(batch.images)[batch.image_index]
 
-    talk = first_prompts(batch.truths, rngs, config, scale)
-    previous = None if talk.rough_masks is None else torch.from_numpy(talk.rough_masks).to(device)
-    has_mask = torch.from_numpy(talk.kinds == MASK).to(device, torch.float32)
+    talk = first_prompts(batch.truths, rngs, config, scale, fills_boxes=model.config.fills_boxes)
+    previous = None if talk.mask_logits is None else torch.from_numpy(talk.mask_logits).to(device)
+    has_mask = torch.from_numpy(talk.has_mask).to(device)
     losses: list[Tensor] = []
     metrics: dict[str, float] = {}
     for number, asks in enumerate(schedule(config, rngs[0])):
@@ -157,7 +157,7 @@ def output_loss(
 ) -> Tensor:
     """Loss (N,) of K alternative outputs (N, K, L, L): the least mask loss counts, and the error of predicted IoU."""
     wide = truths[:, None].expand_as(logits)
-    masks = mask_loss(logits, wide)
+    masks = mask_loss(logits, wide, config.focal_alpha)
     least, which = masks.min(dim=1)
     squared = (scores - true_iou(logits, wide)) ** 2
     quality = squared.mean(dim=1) if config.all_iou else squared.gather(1, which[:, None])[:, 0]

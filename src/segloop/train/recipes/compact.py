@@ -45,7 +45,12 @@ def compact(
             weights=MIXTURE,
         ),
         interaction=InteractionConfig(
-            num_clicks=2, num_mask_only=0, first_box=0.35, first_mask=0.1, all_iou=True
+            num_clicks=2,
+            num_mask_only=0,
+            first_box=0.35,
+            first_mask=0.1,
+            all_iou=True,
+            focal_alpha=0.5,
         ),
         optim=OptimConfig(
             learning_rate=learning_rate,

@@ -249,6 +249,27 @@ def test_a_text_vector_of_another_length_is_refused() -> None:
         striped.segment(encoded, Prompt([(1, 1)], text=np.ones(8, dtype=np.float32)))
 
 
+class Echo(Stripes):
+    """Answers with the mask it was given, and with nothing where there was none."""
+
+    def decode(self, features: FloatArray, prompts: PackedPrompts) -> tuple[FloatArray, FloatArray]:
+        shape = (len(prompts), 4, 16, 16)
+        given = np.float32(-1.0) if prompts.mask_logits is None else prompts.mask_logits
+        return np.broadcast_to(given, shape), np.zeros(shape[:2], dtype=np.float32)
+
+
+@pytest.mark.parametrize("fills_boxes", [False, True])
+def test_a_box_comes_as_the_model_was_trained_to_see_it(fills_boxes: bool) -> None:
+    backend = Echo()
+    object.__setattr__(backend, "spec", replace(Stripes.spec, fills_boxes=fills_boxes))
+    echoing = Predictor(backend)
+    encoded = echoing.encode(np.zeros((64, 64, 3), dtype=np.uint8))
+    (mask,) = echoing.segment(encoded, Prompt(box_xyxy=(16, 24, 47, 55))).masks
+    inside = np.zeros((64, 64), dtype=bool)
+    inside[24:56, 16:48] = fills_boxes
+    assert mask_iou(mask, inside) > 0.9
+
+
 def test_a_folder_of_graphs_is_loaded(toy_export: ExportReport) -> None:
     loaded = load(toy_export.folder, threads=1)
     assert isinstance(loaded.backend, OnnxBackend)

@@ -73,6 +73,11 @@ class Failure:
     what: str
     why: str
 
+    def __str__(self) -> str:
+        """Both on one line; many reasons begin with what they are about."""
+        why = " ".join(self.why.split())
+        return why if why.startswith(self.what) else f"{self.what}: {why}"
+
 
 def request_from_options(
     image: str, points: Sequence[str], boxes: Sequence[str], masks: Sequence[str]

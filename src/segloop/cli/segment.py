@@ -189,7 +189,7 @@ def _run_batch(
                 failures.extend(missed)
     finally:
         for failure in failures:
-            say(f"segloop: failed: {failure.what}: {' '.join(failure.why.split())}", style="red")
+            say(f"segloop: failed: {failure}", style="red")
     if failures:
         say(f"segloop: {len(failures)} failed, {num_masks} masks made")
         raise typer.Exit(FAILED)

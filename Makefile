@@ -6,7 +6,7 @@ VENV ?= .venv
 TORCH ?= torch==2.13.0
 
 DEMO_IMAGE ?= examples/coffee.jpg
-DEMO_PROMPT ?= --box 130,90,460,390
+DEMO_PROMPT ?= --box 170,15,412,310
 DEMO_OUT ?= out/demo
 
 BIN := $(VENV)/bin

@@ -122,7 +122,21 @@ MUTATIONS = (
         "(0, 0, pad, 0, pad, 0)",
         ("tests/model/test_image_encoder.py",),
     ),
+    Mutation(
+        "predictor: predicted IoU of the output before",
+        "segloop/predict/predictor.py",
+        "all_iou[rows, chosen]",
+        "all_iou[rows, chosen - 1]",
+        ("tests/predict/test_predictor.py",),
+    ),
     # --- training ---
+    Mutation(
+        "conversation: clicks say the opposite",
+        "segloop/train/conversation.py",
+        "FOREGROUND if click.is_foreground else BACKGROUND",
+        "BACKGROUND if click.is_foreground else FOREGROUND",
+        ("tests/train/test_conversation.py",),
+    ),
     Mutation(
         "losses: focal and dice weights swapped",
         "segloop/train/losses.py",

@@ -79,6 +79,7 @@ def _test(root: Path, tests: Sequence[str], mutation: Mutation | None) -> tuple[
             path.write_text(text.replace(mutation.find, mutation.replace), encoding="utf-8")
         # The path comes before an editable install of the same package.
         environment = {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
+        environment.setdefault("OMP_NUM_THREADS", "1")  # small models only wait for one another
         command = [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "--tb=line"]
         finished = subprocess.run(
             [*command, "-p", "no:cacheprovider", "--no-showlocals", *tests],

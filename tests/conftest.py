@@ -18,6 +18,9 @@ if TYPE_CHECKING:  # so that a test of light things does not wait for PyTorch
     from segloop.export.onnx import ExportReport
     from segloop.model.sam import Sam
 
+# Toy models are too small to share: on a busy machine threads only wait for one another.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # No deadline: nothing is timed in tests. The same examples at every run of continuous integration.
 settings.register_profile("segloop", deadline=None, derandomize=os.environ.get("SEGLOOP_CI") == "1")
 settings.load_profile("segloop")

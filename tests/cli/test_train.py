@@ -78,7 +78,7 @@ def test_options_change_the_recipe(shapes: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("colossal",), "no recipe 'colossal'; there are compact, toy"),
+        (("colossal",), "no recipe 'colossal'; there are compact_warmup, compact, toy"),
         (("toy", "--input-size", "65"), "the input size must be a multiple of 32, got 65"),
         (("toy", "--start", "nothing.safetensors"), "nothing.safetensors: no such file"),
     ],

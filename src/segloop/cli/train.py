@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from segloop.train.config import TrainConfig
     from segloop.train.loop import Validate
 
-RECIPES = ("compact", "toy")
+RECIPES = ("compact_warmup", "compact", "toy")
 
 
 def train(
@@ -88,10 +88,10 @@ def build_config(
     learning_rate: float | None,
 ) -> TrainConfig:
     """The recipe's configuration with what the caller changed; InputError for an unknown recipe."""
-    from segloop.train.recipes.compact import compact
+    from segloop.train.recipes.compact import compact, compact_warmup
     from segloop.train.recipes.toy import toy
 
-    known = {"compact": compact, "toy": toy}
+    known = {"compact_warmup": compact_warmup, "compact": compact, "toy": toy}
     if recipe not in known:
         raise InputError(f"no recipe {recipe!r}; there are {', '.join(known)}")
     config = known[recipe]()

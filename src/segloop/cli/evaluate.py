@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
 from segloop.cli.console import progress_bar
+from segloop.cli.options import DeviceOption, ModelOption, OutOption, ThreadsOption
+
+if TYPE_CHECKING:
+    from segloop.data.sa1b import SA1BDataset
+
+Result = TypeVar("Result")
 
 
 def evaluate_points(
@@ -18,10 +26,8 @@ def evaluate_points(
             help="Images with masks in SA-1B layout; a folder of tars stands for its tars.",
         ),
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where to write.")],
-    model: Annotated[
-        str, typer.Option(metavar="NAME|PATH", help="As for segloop segment.")
-    ] = "default",
+    out: OutOption,
+    model: ModelOption = "default",
     limit: Annotated[
         int | None,
         typer.Option(min=1, help="So many images of each set; all by default.", show_default=False),
@@ -35,10 +41,8 @@ def evaluate_points(
     ] = True,
     max_clicks: Annotated[int, typer.Option(min=9, help="Most clicks on an object, for NoC.")] = 20,
     seed: Annotated[int, typer.Option(help="Draws the images of --limit.")] = 0,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or mps.")] = "cpu",
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads; all by default.", show_default=False)
-    ] = None,
+    device: DeviceOption = "cpu",
+    threads: ThreadsOption = None,
 ) -> None:
     """Score point and box prompts (paper §7.1).
 
@@ -52,34 +56,36 @@ def evaluate_points(
     from segloop.cli.results import prepare_folder
     from segloop.data.sa1b import open_all_sa1b
     from segloop.evaluate.baselines import evaluate_baselines
-    from segloop.evaluate.points import evaluate_points as score
+    from segloop.evaluate.points import evaluate_points as score_points
     from segloop.evaluate.report import points_table, write_points
     from segloop.predict.predictor import load
 
     datasets = open_all_sa1b(data)
     prepare_folder(out)
-    predictor = load(model, device=device, threads=threads)
-    results, floors = [], []
-    for dataset in datasets:
-        with progress_bar(dataset.name) as bar:
-            results.append(
-                score(
-                    predictor,
-                    dataset,
-                    name=dataset.name,
-                    limit=limit,
-                    max_clicks=max_clicks,
-                    seed=seed,
-                    progress=bar.update,
-                )
-            )
-        if baselines:
-            with progress_bar(f"{dataset.name}, baselines") as bar:
-                floors.append(
-                    evaluate_baselines(
-                        dataset, name=dataset.name, limit=limit, seed=seed, progress=bar.update
-                    )
-                )
+    score = partial(
+        score_points, load(model, device=device, threads=threads), max_clicks=max_clicks
+    )
+    results = _score_each(datasets, score, "", limit, seed)
+    floors = (
+        _score_each(datasets, evaluate_baselines, ", baselines", limit, seed) if baselines else []
+    )
     written = write_points(out, results, floors)
     typer.echo(points_table(results, floors), nl=False)
     typer.echo(f"\n{written}")
+
+
+def _score_each(
+    datasets: Sequence[SA1BDataset],
+    score: Callable[..., Result],
+    note: str,
+    limit: int | None,
+    seed: int,
+) -> list[Result]:
+    """Score every dataset behind a progress bar of its own."""
+    results = []
+    for dataset in datasets:
+        with progress_bar(dataset.name + note) as bar:
+            results.append(
+                score(dataset, name=dataset.name, limit=limit, seed=seed, progress=bar.update)
+            )
+    return results

@@ -8,6 +8,7 @@ from typing import Annotated, cast
 import typer
 
 from segloop.cli.console import CommandError, require
+from segloop.cli.options import OutOption
 
 
 def export(
@@ -18,7 +19,7 @@ def export(
             help="default, vit_b, vit_l, vit_h, or a .pth, .pt or .safetensors file.",
         ),
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where to write.")],
+    out: OutOption,
     precision: Annotated[
         str, typer.Option(help="Of the stored weights: float32, float16 or int8.")
     ] = "float32",

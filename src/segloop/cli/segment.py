@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from segloop.cli.console import FAILED, progress_bar, say
+from segloop.cli.options import DeviceOption, ModelOption, ThreadsOption
 from segloop.cli.prompting import Failure, ObjectRequest, read_requests, request_from_options
 from segloop.cli.results import (
     ImageResult,
@@ -29,6 +30,39 @@ if TYPE_CHECKING:
     from segloop.geometry.masks import MaskBatch
     from segloop.predict.predictor import Predictor
     from segloop.prompts.prompt import Prompt
+
+
+ImageArgument = Annotated[
+    str | None, typer.Argument(metavar="IMAGE", help="The photograph.", show_default=False)
+]
+PointOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="X,Y[,0|1]",
+        help="A pixel on the object, or with ,0 one that is not on it. Repeatable.",
+    ),
+]
+BoxOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="X0,Y0,X1,Y1", help="A box around the object, in pixels."),
+]
+MaskOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="FILE", help="A rough mask: a picture of the same size, object light."),
+]
+PromptsOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE.jsonl",
+        help="Many objects and images, one JSON object a line; - reads standard input.",
+    ),
+]
+PicturesOption = Annotated[
+    Path | None, typer.Option("--out", "-o", metavar="FOLDER", help="Write pictures here.")
+]
+AllMasksOption = Annotated[
+    bool, typer.Option("--all-masks", help="All three masks of each prompt, best first.")
+]
 
 
 @dataclass(frozen=True)
@@ -50,53 +84,16 @@ class ImageJob:
 
 
 def segment(
-    image: Annotated[
-        str | None,
-        typer.Argument(metavar="IMAGE", help="The photograph.", show_default=False),
-    ] = None,
-    point: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="X,Y[,0|1]",
-            help="A pixel on the object, or with ,0 one that is not on it. Repeatable.",
-        ),
-    ] = None,
-    box: Annotated[
-        list[str] | None,
-        typer.Option(metavar="X0,Y0,X1,Y1", help="A box around the object, in pixels."),
-    ] = None,
-    mask: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="FILE", help="A rough mask: a picture of the same size, object light."
-        ),
-    ] = None,
-    prompts: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE.jsonl",
-            help="Many objects and images, one JSON object a line; - reads standard input.",
-        ),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", metavar="FOLDER", help="Write pictures here."),
-    ] = None,
-    all_masks: Annotated[
-        bool,
-        typer.Option("--all-masks", help="All three masks of each prompt, best first."),
-    ] = False,
-    model: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME|PATH",
-            help="default, vit_b, vit_l, vit_h, a folder of ONNX graphs, or a weights file.",
-        ),
-    ] = "default",
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or mps.")] = "cpu",
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads; all by default.", show_default=False)
-    ] = None,
+    image: ImageArgument = None,
+    point: PointOption = None,
+    box: BoxOption = None,
+    mask: MaskOption = None,
+    prompts: PromptsOption = None,
+    out: PicturesOption = None,
+    all_masks: AllMasksOption = False,
+    model: ModelOption = "default",
+    device: DeviceOption = "cpu",
+    threads: ThreadsOption = None,
 ) -> None:
     r"""Segment what points, a box or a rough mask show.
 

@@ -106,7 +106,7 @@ def cut_out(image: PixelArray, mask: BoolArray, logits: FloatArray | None = None
     distance = _signed_distance(mask) if logits is None else _logit_distance(logits)
     coverage = np.clip(distance + 0.5, 0.0, 1.0)
     # Thin parts keep at least half: the smoothing must not swallow a pixel that the mask counts as its own.
-    coverage = np.where(mask, np.maximum(coverage, 0.5), np.minimum(coverage, 0.5))
+    coverage = np.where(mask, np.maximum(coverage, 0.5), np.minimum(coverage, 127 / 255))
     if not mask.any():
         coverage = np.zeros_like(coverage)
     alpha = (coverage * 255.0 + 0.5).astype(np.uint8)

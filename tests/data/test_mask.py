@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from segloop.data.mask import load_mask
+from segloop.errors import ImageError
+
+MASK = np.zeros((20, 30), dtype=bool)
+MASK[5:12, 8:25] = True
+
+
+@pytest.mark.parametrize(
+    ("name", "picture"),
+    [
+        ("255.png", Image.fromarray(MASK.astype(np.uint8) * 255)),
+        ("1.png", Image.fromarray(MASK.astype(np.uint8))),
+        ("bits.png", Image.fromarray(MASK)),
+        ("rgb.png", Image.fromarray(np.dstack([MASK.astype(np.uint8) * 200] * 3))),
+        ("wide.png", Image.fromarray(MASK.astype(np.uint16) * 65535)),
+        ("noisy.jpg", Image.fromarray(MASK.astype(np.uint8) * 255)),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_bright_is_the_object(tmp_path: Path, name: str, picture: Image.Image) -> None:
+    picture.save(tmp_path / name)
+    assert np.array_equal(load_mask(tmp_path / name), MASK)
+
+
+def test_opaque_is_the_object_of_a_cut_out(tmp_path: Path) -> None:
+    pixels = np.zeros((20, 30, 4), dtype=np.uint8)
+    pixels[..., 3] = MASK * 255
+    Image.fromarray(pixels).save(tmp_path / "cut.png")
+    assert np.array_equal(load_mask(tmp_path / "cut.png"), MASK)
+
+
+def test_an_opaque_alpha_channel_says_nothing(tmp_path: Path) -> None:
+    pixels = np.full((20, 30, 4), 255, dtype=np.uint8)
+    pixels[..., :3] = MASK[..., None] * 255
+    Image.fromarray(pixels).save(tmp_path / "opaque.png")
+    assert np.array_equal(load_mask(tmp_path / "opaque.png"), MASK)
+
+
+def test_a_black_picture_is_an_empty_mask(tmp_path: Path) -> None:
+    Image.new("L", (30, 20)).save(tmp_path / "black.png")
+    assert not load_mask(tmp_path / "black.png").any()
+
+
+def test_orientation_is_honoured(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(MASK.astype(np.uint8) * 255).save(tmp_path / "turned.png", exif=exif)
+    assert np.array_equal(load_mask(tmp_path / "turned.png"), np.rot90(MASK, -1))
+
+
+def test_what_is_no_image_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "text.png").write_text("not a picture")
+    with pytest.raises(ImageError, match="not an image"):
+        load_mask(tmp_path / "text.png")
+    with pytest.raises(ImageError, match="no such file"):
+        load_mask(tmp_path / "none.png")

@@ -1,0 +1,66 @@
+"""The model that ships: small enough, the same in both runtimes, free of PyTorch, and better than knowing nothing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+import segloop
+from segloop.data.sa1b import open_sa1b
+from segloop.evaluate.baselines import evaluate_baselines
+from segloop.evaluate.points import evaluate_points
+from segloop.geometry.masks import mask_iou
+from segloop.weights.catalog import default_weights
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+PHOTO = ROOT / "examples" / "coffee.jpg"
+CUP_BOX = (170, 15, 412, 310)
+
+
+def test_graphs_and_trainable_weights_fit_in_25_megabytes() -> None:
+    files = default_weights()
+    paths = (files.encoder, files.decoder, files.model, files.description)
+    assert sum(path.stat().st_size for path in paths) <= 25_000_000
+
+
+def test_the_graphs_and_the_trainable_weights_draw_the_same_masks() -> None:
+    prompts = [segloop.Prompt(box_xyxy=CUP_BOX), segloop.Prompt(points_xy=[(280, 190)])]
+    answers = []
+    for predictor in (segloop.load(), segloop.load(default_weights().model)):
+        embedding = predictor.encode(PHOTO)
+        answers.append(predictor.segment(embedding, prompts, outputs="best"))
+    graphs, weights = answers
+    assert mask_iou(graphs.masks, weights.masks).min() > 0.995
+    np.testing.assert_allclose(graphs.predicted_iou, weights.predicted_iou, atol=0.01)
+
+
+def test_segmenting_needs_no_torch() -> None:
+    code = (
+        "import sys; sys.modules['torch'] = None\n"
+        "import segloop\n"
+        "predictor = segloop.load()\n"
+        f"embedding = predictor.encode({str(PHOTO)!r})\n"
+        f"masks = predictor.segment(embedding, segloop.Prompt(box_xyxy={CUP_BOX}))\n"
+        "print(len(masks), masks.areas[0])"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    count, area = map(int, result.stdout.split())
+    assert count == 1
+    assert area > 10_000
+
+
+def test_on_photographs_it_was_not_trained_on_it_beats_every_baseline(shared_dir: Path) -> None:
+    davis = open_sa1b(shared_dir / "data" / "eval" / "davis.tar")
+    davis = davis.subset(range(0, len(davis), 5))
+    result = evaluate_points(segloop.load(), davis, name="davis", clicks=(1,), max_clicks=1)
+    floors = evaluate_baselines(davis, name="davis")
+    box = np.mean([score.box_iou for score in result.scores])
+    click = np.mean([score.iou_after(1) for score in result.scores])
+    assert box > np.mean([score.filled_box_iou for score in floors.scores])
+    assert box > np.mean([score.grabcut_iou for score in floors.scores])
+    assert click > np.mean([score.felzenszwalb_iou for score in floors.scores])

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
-from segloop.model.prompt_encoder import PositionCode, PromptEncoder
+from segloop.model.prompt_encoder import CLICK_SPREAD, PositionCode, PromptEncoder
 
 SIZE = 64
 
@@ -103,3 +105,37 @@ def test_text_becomes_one_token() -> None:
     text = torch.randn(3, 8)
     assert encoder.text_projection is not None
     torch.testing.assert_close(encoder.encode_text(text), encoder.text_projection(text)[:, None])
+
+
+# --- painted clicks ---
+
+
+def test_a_click_is_painted_around_its_place_with_the_vector_of_its_kind() -> None:
+    encoder = PromptEncoder(16, (2, 4), click_maps=True)
+    assert encoder.click_vectors is not None
+    background, foreground = encoder.click_vectors.weight
+    # Pixel (19.5, 3.5) is the centre of column 2, row 0 of cells of 8 pixels.
+    coords = torch.tensor([[[19.5, 3.5], [3.5, 27.5], [0.0, 0.0]]])
+    painted = encoder.encode_clicks(coords, torch.tensor([[1, 0, -1]]), grid_size=4, stride=8)
+    assert painted is not None
+    cells = painted[0].unflatten(0, (4, 4))
+    far = math.exp(-(2**2 + 3**2) / (2 * CLICK_SPREAD**2))
+    torch.testing.assert_close(cells[0, 2], foreground + far * background)
+    torch.testing.assert_close(cells[3, 0], background + far * foreground)
+    one_away = math.exp(-1 / (2 * CLICK_SPREAD**2))
+    beside = math.exp(-(3**2 + 3**2) / (2 * CLICK_SPREAD**2))
+    torch.testing.assert_close(cells[0, 3], one_away * foreground + beside * background)
+
+
+def test_padding_and_boxes_are_not_painted() -> None:
+    encoder = PromptEncoder(16, (2, 4), click_maps=True)
+    coords = torch.tensor([[[4.0, 4.0], [20.0, 20.0], [0.0, 0.0]]])
+    painted = encoder.encode_clicks(coords, torch.tensor([[2, 3, -1]]), grid_size=4, stride=8)
+    assert painted is not None
+    assert not painted.any()
+
+
+def test_a_model_without_click_maps_paints_nothing() -> None:
+    encoder = PromptEncoder(16, (2, 4))
+    coords, labels = torch.zeros(1, 1, 2), torch.ones(1, 1, dtype=torch.long)
+    assert encoder.encode_clicks(coords, labels, grid_size=4, stride=8) is None

@@ -61,6 +61,7 @@ class ModelConfig:
     """All that is needed to build a Sam; width is the embedding's number of channels.
 
     fills_boxes: a box brings its filled rectangle along as a mask prompt (see segloop.prompts.prompt.pack).
+    click_maps: clicks are also painted on the dense prompt (see PromptEncoder.encode_clicks).
     """
 
     encoder: ViTConfig | CompactConfig
@@ -70,6 +71,7 @@ class ModelConfig:
     mask_widths: tuple[int, int] = (4, 16)
     text_width: int | None = None
     fills_boxes: bool = False
+    click_maps: bool = False
 
     @property
     def grid_size(self) -> int:
@@ -91,7 +93,12 @@ MODELS: dict[str, ModelConfig] = {
     "vit_l": ModelConfig(ViTConfig(1024, 24, 16, (5, 11, 17, 23))),
     "vit_b": ModelConfig(ViTConfig(768, 12, 12, (2, 5, 8, 11))),
     "compact": ModelConfig(
-        CompactConfig(variant=0), _COMPACT_DECODER, input_size=512, width=128, fills_boxes=True
+        CompactConfig(variant=0),
+        _COMPACT_DECODER,
+        input_size=512,
+        width=128,
+        fills_boxes=True,
+        click_maps=True,
     ),
     # The configuration of the official outputs in tests/golden.
     "tiny": ModelConfig(

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from segloop.model.layers import LayerNorm2d
 
 NUM_LABELS = 4
+CLICK_SPREAD = 1.5  # standard deviation of a painted click, in cells of the grid
 
 
 class PositionCode(nn.Module):
@@ -36,11 +37,17 @@ class PositionCode(nn.Module):
 class PromptEncoder(nn.Module):
     """Points, box corners, text vectors and masks in the language of the decoder.
 
-    width is the embedding's number of channels; a projection for text exists only where text_width is given.
+    width is the embedding's number of channels; a projection for text exists only where text_width is given, and vectors to
+    paint clicks with only where click_maps is set.
     """
 
     def __init__(
-        self, width: int, mask_widths: tuple[int, int], text_width: int | None = None
+        self,
+        width: int,
+        mask_widths: tuple[int, int],
+        text_width: int | None = None,
+        *,
+        click_maps: bool = False,
     ) -> None:
         super().__init__()
         self.position_code = PositionCode(width)
@@ -57,6 +64,7 @@ class PromptEncoder(nn.Module):
             nn.GELU(),
             nn.Conv2d(second, width, 1),
         )
+        self.click_vectors = nn.Embedding(2, width) if click_maps else None
         self.text_projection = None if text_width is None else nn.Linear(text_width, width)
 
     def encode_points(self, coords: Tensor, labels: Tensor, input_size: int) -> Tensor:
@@ -89,3 +97,22 @@ class PromptEncoder(nn.Module):
         if has_mask is None:
             return dense
         return torch.where(has_mask[:, None, None] > 0, dense, no_mask)
+
+    def encode_clicks(
+        self, coords: Tensor, labels: Tensor, grid_size: int, stride: int
+    ) -> Tensor | None:
+        """What clicks add to the dense embedding: (N, P, D), or None where this model paints none.
+
+        A background and a foreground vector, each faded with the distance from its clicks. Attention to tokens can learn
+        where a click is by itself, but a small model takes very long to (docs/default-model.md). Arguments as for
+        encode_points; stride is input pixels per cell.
+        """
+        if self.click_vectors is None:
+            return None
+        centres = (torch.arange(grid_size, device=coords.device, dtype=coords.dtype) + 0.5) * stride
+        reach = 2.0 * (CLICK_SPREAD * stride) ** 2
+        offsets = coords[..., None] + 0.5 - centres  # (N, T, 2, G)
+        near_x, near_y = torch.exp(-(offsets**2) / reach).unbind(dim=2)
+        near = (near_y[..., :, None] * near_x[..., None, :]).flatten(2)  # (N, T, P)
+        kinds = torch.stack([labels == 0, labels == 1], dim=1).to(near.dtype)  # (N, 2, T)
+        return (kinds @ near).transpose(1, 2) @ self.click_vectors.weight

@@ -22,7 +22,9 @@ class Sam(nn.Module):
         super().__init__()
         self.config = config
         self.image_encoder = build_image_encoder(config)
-        self.prompt_encoder = PromptEncoder(config.width, config.mask_widths, config.text_width)
+        self.prompt_encoder = PromptEncoder(
+            config.width, config.mask_widths, config.text_width, click_maps=config.click_maps
+        )
         self.mask_decoder = MaskDecoder(config.width, config.decoder)
 
     def encode(self, images: Tensor) -> Tensor:
@@ -51,6 +53,11 @@ class Sam(nn.Module):
         if text is not None:
             tokens = torch.cat([self.prompt_encoder.encode_text(text), tokens], dim=1)
         dense = self.prompt_encoder.encode_masks(mask_logits, has_mask)
+        clicks = self.prompt_encoder.encode_clicks(
+            coords, labels, grid_size, self.config.encoder.stride
+        )
+        if clicks is not None:
+            dense = dense + clicks
         image = features.flatten(2).transpose(1, 2).contiguous() + dense
         places = self.prompt_encoder.position_code.grid(grid_size)
         return self.mask_decoder(image, places, tokens)

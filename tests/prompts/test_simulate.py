@@ -190,8 +190,9 @@ class TestBoxes:
             return
         x0, y0, x1, y1 = noisy_box(mask, np.random.default_rng(seed), share=share)
         height, width = mask.shape
-        assert 0 <= x0 < x1 <= max(width - 1, x0 + 1)
-        assert 0 <= y0 < y1 <= max(height - 1, y0 + 1)
+        assert 0 <= x0 < x1 <= max(width - 1, 1)
+        assert 0 <= y0 < y1 <= max(height - 1, 1)
+        assert min(x1 - x0, y1 - y0) > 0.999
 
 
 class TestWornOrGrown:

@@ -46,9 +46,15 @@ def noisy_box(
     noise = np.clip(rng.standard_normal(4) * share * sides, -limit_px, limit_px)
     height, width = truth.shape
     x0, y0, x1, y1 = box + noise
-    x0, x1 = np.clip(sorted((x0, x1)), 0, width - 1)
-    y0, y1 = np.clip(sorted((y0, y1)), 0, height - 1)
-    return np.array([x0, y0, max(x1, x0 + 1), max(y1, y0 + 1)], dtype=np.float32)
+    x0, x1 = _at_least_one(*np.clip(sorted((x0, x1)), 0, width - 1))
+    y0, y1 = _at_least_one(*np.clip(sorted((y0, y1)), 0, height - 1))
+    return np.array([x0, y0, x1, y1], dtype=np.float32)
+
+
+def _at_least_one(low: float, high: float) -> tuple[float, float]:
+    """The ends of a side, a pixel apart or more; it grows downwards as far as the image goes."""
+    low = min(low, max(0.0, high - 1.0))
+    return low, max(high, low + 1.0)
 
 
 def random_error_click(truth: BoolArray, prediction: BoolArray, rng: np.random.Generator) -> Click:

@@ -3,7 +3,8 @@
     segloop train compact_warmup --data DIR -o WARM
     segloop train compact --data DIR -o RUN --start WARM/model.safetensors
 
-600 steps of the warm-up took five minutes on two cores and gave .24 for a click, .54 for a box on held-out COCO images. The rest is for an accelerator; two
+600 steps of the warm-up took five minutes on two cores and gave .24 for a click, .54 for a box on held-out COCO images.
+The rest is for an accelerator; two
 cores see one or two images a second, and --input-size 320 goes further in a day than 512 does.
 
 Departs from the paper where little data and a small model ask for it: ImageNet start, augmentation, fewer rounds, boxes and

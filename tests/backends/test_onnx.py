@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from segloop.backends.base import drawn_outputs, floors_for
 from segloop.backends.onnx import OnnxBackend
 from segloop.backends.torch import TorchBackend
 from segloop.data.transforms import prepare_input
@@ -66,7 +67,7 @@ def test_masks_are_those_of_pytorch(
     features = backend.encode(prepared)
     logits, predicted_iou = backend.decode(features, prompts)
     expected_logits, expected_iou = torch_backend.decode(features, prompts)
-    assert logits.shape == (case.num_prompts, 4, 32, 32)
+    assert logits.shape == (4 * case.num_prompts, 32, 32)
     np.testing.assert_allclose(logits, expected_logits, atol=TOLERANCE)
     np.testing.assert_allclose(predicted_iou, expected_iou, atol=TOLERANCE)
 
@@ -78,10 +79,36 @@ def test_many_prompts_in_one_call_are_as_one_by_one(
     prompts = make_prompts(case, backend.spec, np.random.default_rng(2))
     features = backend.encode(prepared)
     logits, predicted_iou = backend.decode(features, prompts)
-    for row in range(case.num_prompts):
+    for row, masks in enumerate(logits.reshape(case.num_prompts, 4, 32, 32)):
         one_logits, one_iou = backend.decode(features, prompts.slice(row, row + 1))
-        np.testing.assert_allclose(logits[row], one_logits[0], atol=TOLERANCE)
+        np.testing.assert_allclose(masks, one_logits, atol=TOLERANCE)
         np.testing.assert_allclose(predicted_iou[row], one_iou[0], atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_only_masks_above_their_floor_are_drawn(
+    case: Case, backend: OnnxBackend, prepared: np.ndarray
+) -> None:
+    features = backend.encode(prepared)
+    prompts = make_prompts(case, backend.spec, np.random.default_rng(4))
+    everything, expected_iou = backend.decode(features, prompts)
+    floors = np.array([np.inf, *np.median(expected_iou[:, 1:], axis=0)], dtype=np.float32)
+    rows, outputs = drawn_outputs(expected_iou, floors)
+    logits, predicted_iou = backend.decode(features, prompts, floors)
+    assert 0 not in outputs
+    assert len(rows) == (expected_iou[:, 1:] > floors[1:]).sum() < 3 * case.num_prompts
+    np.testing.assert_allclose(predicted_iou, expected_iou, atol=TOLERANCE)
+    np.testing.assert_allclose(logits, everything[4 * rows + outputs], atol=TOLERANCE)
+
+
+def test_with_every_floor_out_of_reach_nothing_is_drawn(
+    backend: OnnxBackend, prepared: np.ndarray
+) -> None:
+    features = backend.encode(prepared)
+    prompts = make_prompts(Case(3, (1, -1)), backend.spec, np.random.default_rng(0))
+    logits, predicted_iou = backend.decode(features, prompts, floors_for([]))
+    assert logits.shape == (0, 32, 32)
+    assert predicted_iou.shape == (3, 4)
 
 
 def test_no_mask_at_all_is_as_an_ignored_mask_each(

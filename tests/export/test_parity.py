@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from segloop.backends.base import Backend, BackendSpec
+from segloop.backends.base import DRAW_ALL, Backend, BackendSpec
 from segloop.backends.torch import TorchBackend
 from segloop.export.parity import CASES, Case, compare_backends, draw_image, make_prompts
 from segloop.geometry.frames import FloatArray
@@ -30,8 +30,10 @@ class Disturbed:
     def encode(self, image_chw: FloatArray) -> FloatArray:
         return self.backend.encode(image_chw)
 
-    def decode(self, features: FloatArray, prompts: PackedPrompts) -> tuple[FloatArray, FloatArray]:
-        logits, predicted_iou = self.backend.decode(features, prompts)
+    def decode(
+        self, features: FloatArray, prompts: PackedPrompts, floors: FloatArray = DRAW_ALL
+    ) -> tuple[FloatArray, FloatArray]:
+        logits, predicted_iou = self.backend.decode(features, prompts, floors)
         has_masks = prompts.mask_logits is not None
         if prompts.coords.shape[1] == self.num_tokens and has_masks == self.has_masks:
             return logits + 0.5 * logits.std(), predicted_iou + 0.25

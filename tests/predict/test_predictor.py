@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segloop.backends.base import BackendSpec, Embedding
+from segloop.backends.base import DRAW_ALL, BackendSpec, Embedding, drawn_outputs
 from segloop.backends.onnx import OnnxBackend
 from segloop.backends.torch import TorchBackend
 from segloop.errors import ImageError, InputError, WeightsError
@@ -76,13 +76,16 @@ class Stripes:
     def encode(self, image_chw: FloatArray) -> FloatArray:
         return np.zeros((1, 4, 4), dtype=np.float32)
 
-    def decode(self, features: FloatArray, prompts: PackedPrompts) -> tuple[FloatArray, FloatArray]:
+    def decode(
+        self, features: FloatArray, prompts: PackedPrompts, floors: FloatArray = DRAW_ALL
+    ) -> tuple[FloatArray, FloatArray]:
         logits = np.full((len(prompts), 4, 16, 16), -5.0, dtype=np.float32)
         for row, coords in enumerate(prompts.coords):
             start = int(coords[0, 0] // 4)
             for output in range(4):
                 logits[row, output, :, start : start + output + 1] = 5.0
-        return logits, np.tile(np.array([0.9, 0.2, 0.4, 0.3], dtype=np.float32), (len(prompts), 1))
+        predicted_iou = np.tile(np.array([0.9, 0.2, 0.4, 0.3], dtype=np.float32), (len(prompts), 1))
+        return logits[drawn_outputs(predicted_iou, floors)], predicted_iou
 
 
 @pytest.mark.parametrize(
@@ -252,10 +255,14 @@ def test_a_text_vector_of_another_length_is_refused() -> None:
 class Echo(Stripes):
     """Answers with the mask it was given, and with nothing where there was none."""
 
-    def decode(self, features: FloatArray, prompts: PackedPrompts) -> tuple[FloatArray, FloatArray]:
+    def decode(
+        self, features: FloatArray, prompts: PackedPrompts, floors: FloatArray = DRAW_ALL
+    ) -> tuple[FloatArray, FloatArray]:
         shape = (len(prompts), 4, 16, 16)
         given = np.float32(-1.0) if prompts.mask_logits is None else prompts.mask_logits
-        return np.broadcast_to(given, shape), np.zeros(shape[:2], dtype=np.float32)
+        predicted_iou = np.zeros(shape[:2], dtype=np.float32)
+        drawn = drawn_outputs(predicted_iou, floors)
+        return np.broadcast_to(given, shape)[drawn], predicted_iou
 
 
 @pytest.mark.parametrize("fills_boxes", [False, True])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
@@ -17,7 +18,12 @@ import numpy as np
 
 from segloop.errors import InputError
 from segloop.geometry.frames import FloatArray, Frame
+from segloop.geometry.masks import IntArray
 from segloop.prompts.prompt import PackedPrompts
+
+# Draw every output whatever its predicted IoU, see Backend.decode.
+DRAW_ALL: FloatArray = np.full(4, -np.inf, dtype=np.float32)
+DRAW_ALL.setflags(write=False)
 
 
 @dataclass(frozen=True)
@@ -50,9 +56,28 @@ class Backend(Protocol):
         """Image embedding (C, G, G) of a prepared input (3, S, S)."""
         ...
 
-    def decode(self, features: FloatArray, prompts: PackedPrompts) -> tuple[FloatArray, FloatArray]:
-        """Mask logits (N, 4, L, L) and predicted IoU (N, 4): output 0 single, 1 to 3 for ambiguity."""
+    def decode(
+        self, features: FloatArray, prompts: PackedPrompts, floors: FloatArray = DRAW_ALL
+    ) -> tuple[FloatArray, FloatArray]:
+        """Mask logits (K, L, L) and predicted IoU (N, 4) of outputs 0, the single mask, and 1 to 3, for ambiguity.
+
+        Only masks predicted better than floors (4,), one an output, are drawn: drawing is the dear part. The K rows run in
+        the order of drawn_outputs(); by default they are all 4 N.
+        """
         ...
+
+
+def drawn_outputs(predicted_iou: FloatArray, floors: FloatArray) -> tuple[IntArray, IntArray]:
+    """Prompt and output of each mask that decode draws, by prompt and then output; predicted IoU is (N, 4), floors (4,)."""
+    rows, outputs = np.nonzero(~(predicted_iou <= floors))  # a broken model's NaN is drawn
+    return rows, outputs
+
+
+def floors_for(outputs: Iterable[int], floor: float = -np.inf) -> FloatArray:
+    """Floors (4,) that draw these outputs where predicted better than `floor`, and no others."""
+    floors = np.full(4, np.inf, dtype=np.float32)
+    floors[list(outputs)] = floor
+    return floors
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,7 @@ from typing import Any, cast
 import numpy as np
 import onnxruntime  # type: ignore[import-untyped]
 
-from segloop.backends.base import BackendSpec
+from segloop.backends.base import DRAW_ALL, BackendSpec, drawn_outputs
 from segloop.errors import InputError, WeightsError
 from segloop.geometry.frames import FloatArray
 from segloop.prompts.prompt import PackedPrompts
@@ -47,8 +47,10 @@ class OnnxBackend:
         (features,) = self._encoder.run(None, {"image": image_chw[None]})
         return cast("FloatArray", features[0])
 
-    def decode(self, features: FloatArray, prompts: PackedPrompts) -> tuple[FloatArray, FloatArray]:
-        """Mask logits (N, 4, L, L) and predicted IoU (N, 4).
+    def decode(
+        self, features: FloatArray, prompts: PackedPrompts, floors: FloatArray = DRAW_ALL
+    ) -> tuple[FloatArray, FloatArray]:
+        """Mask logits (K, L, L) of the masks predicted better than floors (4,), and predicted IoU (N, 4).
 
         InputError for text: these graphs have no input for it.
         """
@@ -70,7 +72,7 @@ class OnnxBackend:
             "has_mask": has_mask,
         }
         logits, predicted_iou = self._decoder.run(None, inputs)
-        return cast("FloatArray", logits), cast("FloatArray", predicted_iou)
+        return cast("FloatArray", logits[drawn_outputs(predicted_iou, floors)]), predicted_iou
 
 
 def read_description(folder: Path) -> tuple[BackendSpec, dict[str, str]]:

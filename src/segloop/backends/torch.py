@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from segloop.backends.base import BackendSpec
+from segloop.backends.base import DRAW_ALL, BackendSpec
 from segloop.errors import InputError
 from segloop.geometry.frames import FloatArray
 from segloop.model.sam import Sam
@@ -44,8 +44,10 @@ class TorchBackend:
         with torch.inference_mode():
             return _to_numpy(self._model.encode(self._send(image_chw)[None])[0])
 
-    def decode(self, features: FloatArray, prompts: PackedPrompts) -> tuple[FloatArray, FloatArray]:
-        """Mask logits (N, 4, L, L) and predicted IoU (N, 4)."""
+    def decode(
+        self, features: FloatArray, prompts: PackedPrompts, floors: FloatArray = DRAW_ALL
+    ) -> tuple[FloatArray, FloatArray]:
+        """Mask logits (K, L, L) of the masks predicted better than floors (4,), and predicted IoU (N, 4)."""
         has_mask = prompts.mask_logits is not None
         with torch.inference_mode():
             logits, predicted_iou = self._model.decode(
@@ -55,6 +57,7 @@ class TorchBackend:
                 self._send(prompts.mask_logits) if prompts.mask_logits is not None else None,
                 self._send(prompts.has_mask) if has_mask else None,
                 self._send(prompts.text) if prompts.text is not None else None,
+                floors=self._send(floors),
             )
             return _to_numpy(logits), _to_numpy(predicted_iou)
 

@@ -94,12 +94,13 @@ class MaskDecoder(nn.Module):
         self.iou_head = MLP(width, *[config.iou_width] * (config.iou_depth - 1), NUM_OUTPUTS)
 
     def forward(
-        self, image: Tensor, places: Tensor, prompt_tokens: Tensor
+        self, image: Tensor, places: Tensor, prompt_tokens: Tensor, floors: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Mask logits (N, 4, 4G, 4G) and predicted IoU (N, 4), the latter raw: nothing bounds it to 0..1.
 
         image: (N or 1, P, D), the embedding with the dense prompt added. places: (1, P, D), the position code of the grid.
-        prompt_tokens: (N, T, D).
+        prompt_tokens: (N, T, D). With floors (4,), one an output, only the K masks predicted better are drawn and the logits
+        are (K, 4G, 4G), by prompt and then by output.
         """
         own = torch.cat([self.iou_token.weight, self.mask_tokens.weight])[None]
         prompt = torch.cat([own.expand(prompt_tokens.shape[0], -1, -1), prompt_tokens], dim=1)
@@ -110,26 +111,32 @@ class MaskDecoder(nn.Module):
         looked = look_at_image(self.final_attention, tokens + prompt, image + places, image)
         tokens = self.final_norm(tokens + looked)
 
-        pixels = F.gelu(self.upscale_norm(self.upscale1(image)))
-        pixels = F.gelu(self.upscale2(pixels)).flatten(1, 3)  # (N, P*16, C)
         drawing = torch.stack(
             [head(tokens[:, 1 + i]) for i, head in enumerate(self.mask_heads)], dim=1
         )
-        logits = unfold_cells(drawing @ pixels.transpose(1, 2))
-        return logits, self.iou_head(tokens[:, 0])
+        predicted_iou = self.iou_head(tokens[:, 0])
+        if floors is None:
+            return unfold_cells(drawing @ self._upscale(image).transpose(1, 2)), predicted_iou
+        is_drawn = ~(predicted_iou <= floors)
+        rows = is_drawn.any(dim=1)
+        values = drawing[rows] @ self._upscale(image[rows]).transpose(1, 2)
+        return unfold_cells(values[is_drawn[rows]]), predicted_iou
+
+    def _upscale(self, image: Tensor) -> Tensor:
+        """Pixels (N, P*16, C) of positions (N, P, D), those of one position side by side."""
+        pixels = F.gelu(self.upscale_norm(self.upscale1(image)))
+        return F.gelu(self.upscale2(pixels)).flatten(1, 3)
 
 
 def unfold_cells(values: Tensor) -> Tensor:
-    """Lay out values (N, K, G*G*4*4), cell by cell, as images (N, K, 4G, 4G).
+    """Lay out values (..., G*G*4*4), cell by cell, as images (..., 4G, 4G).
 
     The last axis runs over grid cells in row order, then the 2x2 of the first upscaling, then that of the second.
     """
-    num_prompts, num_outputs, total = values.shape
-    grid = int((total // 16) ** 0.5)
-    cells = values.reshape(num_prompts, num_outputs, grid, grid, 2, 2, 2, 2)
-    return cells.permute(0, 1, 2, 4, 6, 3, 5, 7).reshape(
-        num_prompts, num_outputs, 4 * grid, 4 * grid
-    )
+    leading = values.shape[:-1]
+    grid = int((values.shape[-1] // 16) ** 0.5)
+    cells = values.reshape(-1, grid, grid, 2, 2, 2, 2)
+    return cells.permute(0, 1, 3, 5, 2, 4, 6).reshape(*leading, 4 * grid, 4 * grid)
 
 
 def look_at_image(attention: Attention, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:

@@ -39,8 +39,9 @@ class Sam(nn.Module):
         mask_logits: Tensor | None = None,
         has_mask: Tensor | None = None,
         text: Tensor | None = None,
+        floors: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Mask logits (N, 4, 4G, 4G) and predicted IoU (N, 4) for N prompts.
+        """Mask logits (N, 4, 4G, 4G) and predicted IoU (N, 4) for N prompts; with floors (4,) see MaskDecoder.forward.
 
         features: (N or 1, C, G, G), the prompts' images or the one they share. coords: (N, T, 2) input pixels.
         labels: (N, T), see PromptEncoder.encode_points. mask_logits: (N or 1, 1, 4G, 4G). has_mask: (N or 1,), 0 where a
@@ -60,7 +61,7 @@ class Sam(nn.Module):
             dense = dense + clicks
         image = features.flatten(2).transpose(1, 2).contiguous() + dense
         places = self.prompt_encoder.position_code.grid(grid_size)
-        return self.mask_decoder(image, places, tokens)
+        return self.mask_decoder(image, places, tokens, floors)
 
 
 def build_image_encoder(config: ModelConfig) -> nn.Module:

@@ -24,6 +24,7 @@ from segloop.weights.catalog import CHECKPOINTS, default_weights, fetch, file_id
 Outputs = Literal["auto", "single", "three", "best"]
 
 MASK_THRESHOLD = 0.0
+NUM_OUTPUTS = 4
 SINGLE_OUTPUT = 0
 THREE_OUTPUTS = (1, 2, 3)
 _TORCH_SUFFIXES = (".pth", ".pt", ".safetensors")
@@ -102,14 +103,14 @@ class Predictor:
         for group in pack(prompts, embedding.frame, fills_boxes=self.spec.fills_boxes):
             for start in range(0, len(group), batch_size):
                 part = group.slice(start, start + batch_size)
-                all_logits, all_iou = self.backend.decode(embedding.features, part)
+                drawn, all_iou = self.backend.decode(embedding.features, part)
                 wanted = [
                     (row, output)
                     for row, index in enumerate(part.index)
                     for output in _wanted_outputs(prompts[index], outputs, all_iou[row])
                 ]
                 rows, chosen = np.array(wanted, dtype=np.int64).T
-                logits.append(all_logits[rows, chosen])
+                logits.append(drawn[NUM_OUTPUTS * rows + chosen])
                 predicted_iou.append(all_iou[rows, chosen])
                 places.extend((int(part.index[row]), output) for row, output in wanted)
         prompt_index, output_index = np.array(places, dtype=np.int64).reshape(-1, 2).T

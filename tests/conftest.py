@@ -7,7 +7,7 @@ failure, so that nothing goes untested unnoticed; only tests marked `gpu` may be
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,8 @@ from hypothesis import settings
 
 if TYPE_CHECKING:  # so that a test of light things does not wait for PyTorch
     from segloop.export.onnx import ExportReport
+    from segloop.geometry.encoded import EncodedMasks
+    from segloop.geometry.frames import BoolArray
     from segloop.model.sam import Sam
 
 # Toy models are too small to share: on a busy machine threads only wait for one another.
@@ -63,6 +65,35 @@ def toy_export(toy_model: Sam, tmp_path_factory: pytest.TempPathFactory) -> Expo
 
     folder = tmp_path_factory.mktemp("export") / "toy"
     return export_onnx(toy_model, folder, name="toy", source="random weights")
+
+
+@pytest.fixture(scope="session")
+def encode_masks() -> Callable[[BoolArray], EncodedMasks]:
+    """Turns masks (N, H, W) into run lengths whose scores and points tell the rows apart."""
+    import numpy as np
+
+    from segloop.geometry.encoded import EncodedMasks
+    from segloop.geometry.masks import mask_boxes
+    from segloop.geometry.rle import encode_rle
+
+    def encode(masks: BoolArray) -> EncodedMasks:
+        count, height, width = masks.shape
+        numbers = np.arange(count)
+        scores = (1 - numbers / 100).astype(np.float32)
+        return EncodedMasks(
+            image_hw=(height, width),
+            rles=tuple(encode_rle(mask) for mask in masks),
+            boxes_xyxy=mask_boxes(masks),
+            areas=masks.sum(axis=(1, 2)),
+            predicted_iou=scores,
+            stability_score=scores - np.float32(0.01),
+            points_xy=np.stack([numbers + 0.5, numbers + 0.25], axis=1).astype(np.float32),
+            crop_boxes_xyxy=np.tile(np.float32([0, 0, width, height]), (count, 1)),
+            prompt_index=numbers,
+            output_index=1 + numbers % 3,
+        )
+
+    return encode
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from segloop.data.sa1b import SA1BDataset, open_all_sa1b, open_sa1b
+from segloop.data.sa1b import SA1BDataset, encode_sa1b, image_id_of, open_all_sa1b, open_sa1b
 from segloop.errors import InputError
+from segloop.geometry.encoded import EncodedMasks
+from segloop.geometry.frames import BoolArray
 
 Writer = Callable[..., Path]
 Painter = Callable[..., dict[str, bytes]]
@@ -55,6 +57,19 @@ def test_the_order_and_the_folder_inside_a_tar_do_not_matter(
 
 def test_reads_a_folder(two_samples: dict[str, bytes], write_folder: Writer) -> None:
     assert_is_the_two(open_sa1b(write_folder(two_samples)))
+
+
+def test_reads_the_folders_below_a_folder(
+    two_samples: dict[str, bytes], write_folder: Writer
+) -> None:
+    folder = write_folder(two_samples)
+    for inner in ("trip", ".hidden"):
+        (folder / inner).mkdir()
+        for name in ("b_2.png", "b_2.json"):
+            (folder / inner / name).write_bytes(two_samples[name])
+    dataset = open_sa1b(folder)
+    assert dataset.sample_names == ("a_1", "b_2", "trip/b_2")
+    assert dataset.read(2).image.shape == (21, 33, 3)
 
 
 def test_other_files_and_images_without_json_are_left_out(
@@ -196,6 +211,65 @@ def test_nothing_there_and_nothing_in_it(tmp_path: Path, write_tar: Writer) -> N
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="empty holds no"):
         open_all_sa1b([tmp_path / "empty"])
+
+
+def boxes_as_masks(height: int, width: int, boxes: list[tuple[int, int, int, int]]) -> BoolArray:
+    masks = np.zeros((len(boxes), height, width), dtype=np.bool_)
+    for mask, (x0, y0, x1, y1) in zip(masks, boxes, strict=True):
+        mask[y0:y1, x0:x1] = True
+    return masks
+
+
+def test_written_masks_have_exactly_the_keys_and_boxes_of_sa1b(
+    encode_masks: Callable[[BoolArray], EncodedMasks],
+) -> None:
+    full, one = (0, 0, 40, 30), (7, 5, 8, 6)
+    masks = encode_masks(boxes_as_masks(30, 40, [full, one]))
+    record = json.loads(encode_sa1b(masks, "sa_12.jpg", 12))
+    assert record["image"] == {
+        "image_id": 12,
+        "width": 40,
+        "height": 30,
+        "file_name": "sa_12.jpg",
+    }
+    first, second = record["annotations"]
+    assert first == {
+        "id": 1,
+        "segmentation": {"size": [30, 40], "counts": masks.rles[0].counts},
+        "bbox": [0, 0, 39, 29],
+        "area": 1200,
+        "predicted_iou": 1.0,
+        "stability_score": pytest.approx(0.99),
+        "crop_box": [0, 0, 40, 30],
+        "point_coords": [[0.5, 0.25]],
+    }
+    assert second["id"] == 2
+    assert second["bbox"] == [7, 5, 0, 0]
+
+
+def test_what_is_written_is_read_back(
+    write_folder: Writer,
+    paint_files: Painter,
+    encode_masks: Callable[[BoolArray], EncodedMasks],
+) -> None:
+    masks = boxes_as_masks(30, 40, BOXES)
+    content = encode_sa1b(encode_masks(masks), "a.png", 1)
+    folder = write_folder({**paint_files("a", 30, 40, BOXES), "a.json": content})
+    sample = open_sa1b(folder).read(0)
+    np.testing.assert_array_equal([one.mask() for one in sample.annotations], masks)
+    assert [one.area for one in sample.annotations] == masks.sum(axis=(1, 2)).tolist()
+
+
+def test_no_masks_are_written_as_none() -> None:
+    record = json.loads(encode_sa1b(EncodedMasks.none((3, 4)), "a.png", 1))
+    assert record["annotations"] == []
+
+
+def test_an_image_has_its_own_number_or_one_of_its_name() -> None:
+    assert image_id_of("sa_223750.jpg") == image_id_of("deep/sa_223750") == 223750
+    numbers = {image_id_of(name) for name in ("a", "b", "deep/a", "sa_x", "sa_")}
+    assert len(numbers) == 5
+    assert all(0 <= number < 2**53 for number in numbers)
 
 
 def test_reads_the_public_data(shared_dir: Path) -> None:

@@ -1,11 +1,21 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
-from segloop.geometry.overlay import cut_out, draw_masks, draw_prompt, line_width_px, mask_color
+from segloop.geometry.encoded import EncodedMasks
+from segloop.geometry.frames import BoolArray
+from segloop.geometry.overlay import (
+    cut_out,
+    draw_encoded,
+    draw_masks,
+    draw_prompt,
+    line_width_px,
+    mask_color,
+)
 
 GREY = np.full((120, 160, 3), 128, dtype=np.uint8)
 
@@ -53,6 +63,36 @@ def test_outline_is_light_continuous_and_antialiased() -> None:
 def test_no_outline_where_a_mask_leaves_the_picture() -> None:
     drawn = draw_masks(GREY, np.ones((1, 120, 160), dtype=bool))
     assert len(np.unique(drawn.reshape(-1, 3), axis=0)) == 1
+
+
+def test_encoded_masks_are_drawn_as_plain_ones_are(
+    encode_masks: Callable[[BoolArray], EncodedMasks],
+) -> None:
+    masks = np.stack([disc(), disc((20, 20), 15), disc((150, 60), 30), np.zeros_like(disc())])
+    drawn = draw_encoded(GREY, encode_masks(masks))
+    np.testing.assert_array_equal(drawn, draw_masks(GREY, masks))
+    empty = EncodedMasks.none((120, 160))
+    np.testing.assert_array_equal(draw_encoded(GREY, empty), GREY)
+
+
+def test_a_large_picture_is_shrunk_for_its_overlay(
+    encode_masks: Callable[[BoolArray], EncodedMasks],
+) -> None:
+    masks = encode_masks(np.stack([disc(), disc((3, 3), 1)]))
+    drawn = draw_encoded(GREY, masks, max_side=40)
+    assert drawn.shape == (30, 40, 3)
+    toward_color = np.sign(np.subtract(mask_color(0), 128))
+    assert np.array_equal(np.sign(drawn[15, 20].astype(int) - 128), toward_color)
+    with pytest.raises(ValueError, match="the image is"):
+        draw_encoded(GREY[:-1], masks)
+
+
+def test_a_long_strip_keeps_a_pixel_of_height(
+    encode_masks: Callable[[BoolArray], EncodedMasks],
+) -> None:
+    strip = np.full((1, 500, 3), 90, dtype=np.uint8)
+    masks = encode_masks(np.ones((1, 1, 500), dtype=np.bool_))
+    assert draw_encoded(strip, masks, max_side=100).shape == (1, 100, 3)
 
 
 def test_small_masks_lie_on_large_ones() -> None:

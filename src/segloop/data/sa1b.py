@@ -1,37 +1,27 @@
-"""Datasets in SA-1B layout: NAME.jpg beside NAME.json, in a folder or a tar (paper §5).
+"""The SA-1B layout, read and written: NAME.jpg beside NAME.json, in a folder or a tar (paper §5).
 
-A tar is indexed once and its members are read by offset, so any sample can be had at any time, by many processes.
+Reading is lazy: a sample is decoded when it is asked for.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-import tarfile
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
+from segloop.data.archive import Member, tar_members
 from segloop.data.image import load_image
 from segloop.data.sample import Annotation, Sample
 from segloop.errors import InputError
+from segloop.geometry.encoded import EncodedMasks
+from segloop.geometry.frames import FloatArray
 from segloop.geometry.rle import Rle
 
 _IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
-
-
-@dataclass(frozen=True)
-class _Member:
-    """Where some bytes lie: a file, and the part of it for a tar's member."""
-
-    path: Path
-    offset: int = 0
-    size: int | None = None
-
-    def read(self) -> bytes:
-        with self.path.open("rb") as stream:
-            stream.seek(self.offset)
-            return stream.read() if self.size is None else stream.read(self.size)
 
 
 @dataclass(frozen=True)
@@ -39,14 +29,14 @@ class SA1BDataset:
     """The samples of one tar or folder, in the order of their names."""
 
     name: str
-    _entries: tuple[tuple[str, _Member, _Member], ...]
+    _entries: tuple[tuple[str, Member, Member], ...]
 
     def __len__(self) -> int:
         return len(self._entries)
 
     @property
     def sample_names(self) -> tuple[str, ...]:
-        """Name of each sample: its file name without suffix."""
+        """Name of each sample: its path in the folder or its file name in the tar, without suffix."""
         return tuple(entry[0] for entry in self._entries)
 
     def subset(self, indices: Sequence[int]) -> SA1BDataset:
@@ -82,7 +72,7 @@ class SA1BDataset:
                 f"{self.name}/{name}: its JSON is not in SA-1B layout ({error})"
             ) from error
 
-    def _bytes(self, name: str, member: _Member) -> bytes:
+    def _bytes(self, name: str, member: Member) -> bytes:
         try:
             return member.read()
         except OSError as error:
@@ -95,9 +85,9 @@ def open_sa1b(path: str | Path) -> SA1BDataset:
     """Index a tar or a folder; InputError where there is none, or no image in it has its JSON."""
     source = Path(path)
     if source.is_dir():
-        members = {file.name: _Member(file) for file in sorted(source.iterdir()) if file.is_file()}
+        members = _folder_members(source)
     elif source.is_file():
-        members = _tar_members(source)
+        members = {Path(name).name: member for name, member in tar_members(source).items()}
     else:
         raise InputError(f"{source}: no such tar or folder")
     entries = _pair(members)
@@ -115,32 +105,56 @@ def open_all_sa1b(paths: Sequence[str | Path]) -> tuple[SA1BDataset, ...]:
     return tuple(open_sa1b(path) for path in found)
 
 
-def _tar_members(path: Path) -> dict[str, _Member]:
-    try:
-        with tarfile.open(path, "r:") as archive:
-            infos = archive.getmembers()
-        _check_end(path, infos)
-    except tarfile.TarError as error:
-        raise InputError(f"{path} is not an uncompressed tar, or is damaged: {error}") from error
+def image_id_of(file_name: str) -> int:
+    """The number of an image: SA-1B's own for sa_NUMBER.jpg, else one that hangs on nothing but the name."""
+    own = re.fullmatch(r"sa_(\d{1,15})", PurePosixPath(file_name).stem)
+    if own:
+        return int(own[1])
+    encoded = file_name.encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.blake2b(encoded, digest_size=6).digest(), "big")
+
+
+def encode_sa1b(masks: EncodedMasks, file_name: str, image_id: int) -> bytes:
+    """The JSON file of an image's masks, with exactly SA-1B's keys; ids count from 1.
+
+    Boxes are as SA-1B has them: x, y, and width and height to the last pixel, so a mask of one pixel has 0 and 0.
+    """
+    height, width = masks.image_hw
+    image = {"image_id": image_id, "width": width, "height": height, "file_name": file_name}
+    record = {"image": image, "annotations": [_record(masks, row) for row in range(len(masks))]}
+    return json.dumps(record, separators=(",", ":"), allow_nan=False).encode("ascii")
+
+
+def _record(masks: EncodedMasks, row: int) -> dict[str, Any]:
     return {
-        Path(info.name).name: _Member(path, info.offset_data, info.size)
-        for info in infos
-        if info.isfile()
+        "id": row + 1,
+        "segmentation": masks.rles[row].to_json(),
+        "bbox": _xywh(masks.boxes_xyxy[row]),
+        "area": int(masks.areas[row]),
+        "predicted_iou": float(masks.predicted_iou[row]),
+        "stability_score": float(masks.stability_score[row]),
+        "crop_box": _xywh(masks.crop_boxes_xyxy[row]),
+        "point_coords": [masks.points_xy[row].tolist()],
     }
 
 
-def _check_end(path: Path, infos: Sequence[tarfile.TarInfo]) -> None:
-    """A tar cut between two members reads like a shorter one; only the block of zeros at its end tells."""
-    ends = (
-        info.offset_data + -(-info.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE for info in infos
-    )
-    with path.open("rb") as stream:
-        stream.seek(max(ends, default=0))
-        if stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-            raise tarfile.ReadError("it is cut short")
+def _xywh(box_xyxy: FloatArray) -> list[int]:
+    x0, y0, x1, y1 = (round(float(side)) for side in box_xyxy)
+    return [x0, y0, x1 - x0, y1 - y0]
 
 
-def _pair(members: dict[str, _Member]) -> tuple[tuple[str, _Member, _Member], ...]:
+def _folder_members(folder: Path) -> dict[str, Member]:
+    """The files below a folder by their paths in it; what begins with a dot is hidden."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    inner = {path.relative_to(folder): path for path in files}
+    return {
+        name.as_posix(): Member(path)
+        for name, path in inner.items()
+        if not any(part.startswith(".") for part in name.parts)
+    }
+
+
+def _pair(members: dict[str, Member]) -> tuple[tuple[str, Member, Member], ...]:
     entries = []
     for file_name, member in sorted(members.items()):
         stem, dot, suffix = file_name.rpartition(".")

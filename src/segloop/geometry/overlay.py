@@ -7,11 +7,13 @@ smoothed signed distance to the mask's border, so lines are smooth at any width.
 from __future__ import annotations
 
 import colorsys
+from collections.abc import Callable
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from segloop.geometry.encoded import EncodedMasks
 from segloop.geometry.frames import BoolArray, FloatArray
 from segloop.geometry.masks import mask_boxes
 
@@ -39,6 +41,7 @@ _BLACK: Color = (0, 0, 0)
 _FILL_OPACITY = 0.42
 _REST_BRIGHTNESS = 0.72
 _SUBPIXEL_BITS = 4
+_BAND_ROWS = 256
 
 
 def mask_color(index: int) -> Color:
@@ -60,18 +63,27 @@ def draw_masks(image: PixelArray, masks: BoolArray, *, first_color: int = 0) -> 
         raise ValueError(
             f"masks are {masks.shape[1:]}, the image is {image.shape[:2]} (height, width)"
         )
-    if not len(masks):
-        return image.copy()
-    canvas = _dim_rest(image, np.asarray(masks.any(axis=0)))
-    width_px = line_width_px(image.shape[:2])
-    areas = masks.reshape(len(masks), -1).sum(axis=1)
-    boxes = mask_boxes(masks).astype(np.int64)
-    for index in np.argsort(-areas, kind="stable"):
-        if areas[index]:
-            _draw_mask(
-                canvas, masks[index], boxes[index], mask_color(first_color + int(index)), width_px
-            )
-    return canvas
+    areas = masks.sum(axis=(1, 2))
+    return _draw_in_turn(image, areas, masks.__getitem__, first_color)
+
+
+def draw_encoded(image: PixelArray, masks: EncodedMasks, *, max_side: int = 1600) -> PixelArray:
+    """Lay thousands of masks over a picture (H, W, 3) as draw_masks does, one at a time, at most max_side pixels long.
+
+    A larger picture and its masks are shrunk, so what is needed beside the picture itself hangs on max_side alone.
+    """
+    if masks.image_hw != image.shape[:2]:
+        raise ValueError(f"masks are {masks.image_hw}, the image is {image.shape[:2]}")
+    size = _fit(image.shape[:2], max_side)
+    small = image if size == image.shape[:2] else _shrink(image, size)
+
+    def mask_at(row: int) -> BoolArray:
+        mask = masks.mask(row)
+        if size == masks.image_hw:
+            return mask
+        return np.asarray(_shrink(mask.astype(np.uint8) * 255, size) > 127)
+
+    return _draw_in_turn(small, masks.areas, mask_at, 0)
 
 
 def draw_prompt(
@@ -118,23 +130,57 @@ def line_width_px(image_hw: tuple[int, ...]) -> float:
     return max(1.5, 0.0036 * float(np.sqrt(image_hw[0] * image_hw[1])))
 
 
+def _draw_in_turn(
+    image: PixelArray,
+    areas: npt.NDArray[np.integer],
+    mask_at: Callable[[int], BoolArray],
+    first_color: int,
+) -> PixelArray:
+    """Draw masks from the largest to the smallest; each is fetched when its turn comes, and let go."""
+    if not len(areas):
+        return image.copy()
+    covered = np.zeros(image.shape[:2], dtype=np.bool_)
+    for row in range(len(areas)):
+        covered |= mask_at(row)
+    canvas = _dim_rest(image, covered)
+    width_px = line_width_px(image.shape[:2])
+    for row in np.argsort(-areas, kind="stable"):
+        mask = mask_at(int(row))
+        if mask.any():
+            _draw_mask(canvas, mask, mask_color(first_color + int(row)), width_px)
+    return canvas
+
+
+def _fit(image_hw: tuple[int, ...], max_side: int) -> tuple[int, int]:
+    scale = min(1.0, max_side / max(image_hw))
+    return max(1, round(scale * image_hw[0])), max(1, round(scale * image_hw[1]))
+
+
+def _shrink(pixels: PixelArray, size_hw: tuple[int, int]) -> PixelArray:
+    resized = cv2.resize(pixels, (size_hw[1], size_hw[0]), interpolation=cv2.INTER_AREA)
+    return np.asarray(resized, dtype=np.uint8)
+
+
 def _dim_rest(image: PixelArray, covered: BoolArray) -> PixelArray:
     dimmed = cv2.convertScaleAbs(image, alpha=_REST_BRIGHTNESS)
     return np.where(covered[..., None], image, dimmed).astype(np.uint8)
 
 
-def _draw_mask(
-    canvas: PixelArray,
-    mask: BoolArray,
-    box_xyxy: npt.NDArray[np.int64],
-    color: Color,
-    width_px: float,
-) -> None:
+def _draw_mask(canvas: PixelArray, mask: BoolArray, color: Color, width_px: float) -> None:
+    box = mask_boxes(mask[None])[0].astype(np.int64)
     margin = int(np.ceil(2 * width_px)) + 4
-    x0, y0 = np.maximum(box_xyxy[:2] - margin, 0)
-    x1, y1 = box_xyxy[2:] + margin + 1
+    x0, y0 = np.maximum(box[:2] - margin, 0)
+    x1, y1 = box[2:] + margin + 1
     patch = canvas[y0:y1, x0:x1]
     distance = _signed_distance(mask[y0:y1, x0:x1])
+    for top in range(0, len(patch), _BAND_ROWS):
+        rows = slice(top, top + _BAND_ROWS)
+        patch[rows] = _paint_mask(patch[rows], distance[rows], color, width_px)
+
+
+def _paint_mask(
+    patch: PixelArray, distance: FloatArray, color: Color, width_px: float
+) -> PixelArray:
     light = _mix(color, _WHITE, 0.72)
     painted = _paint(
         patch.astype(np.float32), color, _FILL_OPACITY * np.clip(distance + 0.5, 0.0, 1.0)
@@ -144,7 +190,7 @@ def _draw_mask(
         painted, _mix(color, _BLACK, 0.6), 0.55 * np.clip(width_px + 0.5 - edge, 0.0, 1.0)
     )
     painted = _paint(painted, light, np.clip(width_px / 2 + 0.5 - edge, 0.0, 1.0))
-    patch[:] = (painted + 0.5).astype(np.uint8)
+    return (painted + 0.5).astype(np.uint8)
 
 
 def _signed_distance(mask: BoolArray) -> FloatArray:

@@ -119,3 +119,18 @@ def test_progress_is_silent_off_a_terminal(capsys: pytest.CaptureFixture[str]) -
         bar.update(3, 3)
     captured = capsys.readouterr()
     assert captured.out == captured.err == ""
+
+
+def test_a_long_run_without_terminal_writes_a_line_now_and_then(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with progress_bar("working", log_seconds=0.0) as bar:
+        bar.update(0, 4, "nothing yet")
+        bar.update(1.5, 4, "9 masks")
+        bar.update(2, None, "some")
+    with progress_bar("quiet", log_seconds=3600.0) as bar:
+        bar.update(1, 4)
+    first, second, third = capsys.readouterr().err.splitlines()
+    assert first == "working: 0 of 4 in 0:00:00, ? left, nothing yet"
+    assert second == "working: 1 of 4 in 0:00:00, 0:00:00 left, 9 masks"
+    assert third == "working: 2 in 0:00:00, some"

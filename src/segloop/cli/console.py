@@ -10,8 +10,10 @@ import functools
 import importlib.util
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import typer
@@ -70,20 +72,30 @@ def require(module: str, extra: str) -> None:
 
 
 class ProgressBar:
-    """A bar on standard error; on anything but a terminal it shows nothing."""
+    """A bar on standard error; on anything but a terminal it shows nothing, or a line now and then."""
 
-    def __init__(self, progress: Progress, title: str) -> None:
+    def __init__(self, progress: Progress, title: str, log_seconds: float | None) -> None:
         self._progress = progress
+        self._title = title
         self._task: TaskID = progress.add_task(title, total=None, note="")
+        self._log_seconds = log_seconds if progress.disable else None
+        self._started = self._logged = time.monotonic()
 
-    def update(self, done: int, total: int | None, note: str = "") -> None:
+    def update(self, done: float, total: float | None, note: str = "") -> None:
         """Show `done` of `total` and a few words."""
         self._progress.update(self._task, completed=done, total=total, note=note)
+        now = time.monotonic()
+        if self._log_seconds is not None and now - self._logged >= self._log_seconds:
+            self._logged = now
+            say(f"{self._title}: {_standing(done, total, now - self._started)}, {note}")
 
 
 @contextmanager
-def progress_bar(title: str) -> Iterator[ProgressBar]:
-    """A progress bar with the time left, gone when the work is done."""
+def progress_bar(title: str, *, log_seconds: float | None = None) -> Iterator[ProgressBar]:
+    """A progress bar with the time left, gone when the work is done.
+
+    log_seconds: how often to write a line where there is no terminal; never by default.
+    """
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -103,8 +115,18 @@ def progress_bar(title: str) -> Iterator[ProgressBar]:
         TextColumn("{task.fields[note]}", markup=False),
     )
     hidden = not console.is_terminal
-    with Progress(*columns, console=console, transient=True, disable=hidden) as progress:
-        yield ProgressBar(progress, title)
+    with Progress(
+        *columns, console=console, transient=True, disable=hidden, speed_estimate_period=300
+    ) as progress:
+        yield ProgressBar(progress, title, log_seconds)
+
+
+def _standing(done: float, total: float | None, seconds: float) -> str:
+    gone = timedelta(seconds=round(seconds))
+    if total is None:
+        return f"{int(done)} in {gone}"
+    left = timedelta(seconds=round(seconds / done * (total - done))) if done else "?"
+    return f"{int(done)} of {int(total)} in {gone}, {left} left"
 
 
 def _console() -> Console:

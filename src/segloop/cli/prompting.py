@@ -97,7 +97,7 @@ def request_from_options(
         image=image,
         image_path=Path(image),
         points=tuple(_point(_numbers(text, "--point", _POINT_FORM), text) for text in points),
-        box=_box_numbers(boxes[0]) if boxes else None,
+        box=box_numbers(boxes[0]) if boxes else None,
         mask=masks[0] if masks else None,
         mask_path=Path(masks[0]) if masks else None,
     )
@@ -192,10 +192,11 @@ def _point(numbers: Numbers, text: str) -> Numbers:
     return point
 
 
-def _box_numbers(text: str) -> Numbers:
-    numbers = _numbers(text, "--box", _BOX_FORM)
+def box_numbers(text: str, option: str = "--box") -> Numbers:
+    """The four numbers of a box as an option has them; InputError for anything else."""
+    numbers = _numbers(text, option, _BOX_FORM)
     if len(numbers) != 4:
-        raise InputError(f"--box {text!r} is not {_BOX_FORM}")
+        raise InputError(f"{option} {text!r} is not {_BOX_FORM}")
     return numbers
 
 

@@ -10,7 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from segloop.data.sa1b import SA1BDataset, encode_sa1b, image_id_of, open_all_sa1b, open_sa1b
+from segloop.data.sa1b import (
+    SA1BDataset,
+    decode_sa1b,
+    encode_sa1b,
+    image_id_of,
+    open_all_sa1b,
+    open_sa1b,
+)
 from segloop.errors import InputError
 from segloop.geometry.encoded import EncodedMasks
 from segloop.geometry.frames import BoolArray
@@ -258,6 +265,25 @@ def test_what_is_written_is_read_back(
     sample = open_sa1b(folder).read(0)
     np.testing.assert_array_equal([one.mask() for one in sample.annotations], masks)
     assert [one.area for one in sample.annotations] == masks.sum(axis=(1, 2)).tolist()
+
+
+@pytest.mark.parametrize("count", [0, 3])
+def test_decoding_gives_back_what_was_encoded(
+    encode_masks: Callable[[BoolArray], EncodedMasks], count: int
+) -> None:
+    masks = encode_masks(boxes_as_masks(30, 40, [*BOXES, (0, 0, 1, 1)][:count]))
+    content = encode_sa1b(masks, "a.png", 1)
+    again = decode_sa1b(content)
+    assert encode_sa1b(again, "a.png", 1) == content
+    assert again.image_hw == masks.image_hw
+    np.testing.assert_array_equal(again.boxes_xyxy, masks.boxes_xyxy)
+    np.testing.assert_array_equal(again.points_xy, masks.points_xy)
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"image": {}, "annotations": [{}]}'])
+def test_decoding_something_else_is_an_error(content: bytes) -> None:
+    with pytest.raises(InputError, match="not the SA-1B layout"):
+        decode_sa1b(content)
 
 
 def test_no_masks_are_written_as_none() -> None:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import numpy as np
+
 from segloop.data.archive import Member, tar_members
 from segloop.data.image import load_image
 from segloop.data.sample import Annotation, Sample
@@ -123,6 +125,39 @@ def encode_sa1b(masks: EncodedMasks, file_name: str, image_id: int) -> bytes:
     image = {"image_id": image_id, "width": width, "height": height, "file_name": file_name}
     record = {"image": image, "annotations": [_record(masks, row) for row in range(len(masks))]}
     return json.dumps(record, separators=(",", ":"), allow_nan=False).encode("ascii")
+
+
+def decode_sa1b(content: bytes) -> EncodedMasks:
+    """The masks of a file that encode_sa1b wrote; InputError for another.
+
+    The layout has no place for prompt_index and output_index: they are 0.
+    """
+    try:
+        record = json.loads(content)
+        items = record["annotations"]
+        none = EncodedMasks.none((record["image"]["height"], record["image"]["width"]))
+        if not items:
+            return none
+        return EncodedMasks(
+            image_hw=none.image_hw,
+            rles=tuple(Rle.from_json(item["segmentation"]) for item in items),
+            boxes_xyxy=_corners([item["bbox"] for item in items]),
+            areas=np.array([item["area"] for item in items], dtype=np.int64),
+            predicted_iou=np.array([item["predicted_iou"] for item in items], dtype=np.float32),
+            stability_score=np.array([item["stability_score"] for item in items], dtype=np.float32),
+            points_xy=np.array([item["point_coords"][0] for item in items], dtype=np.float32),
+            crop_boxes_xyxy=_corners([item["crop_box"] for item in items]),
+            prompt_index=np.zeros(len(items), dtype=np.int64),
+            output_index=np.zeros(len(items), dtype=np.int64),
+        )
+    except (IndexError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"not the SA-1B layout that segloop writes ({error})") from error
+
+
+def _corners(boxes_xywh: Sequence[Sequence[int]]) -> FloatArray:
+    boxes = np.array(boxes_xywh, dtype=np.float32).reshape(len(boxes_xywh), 4)
+    boxes[:, 2:] += boxes[:, :2]
+    return boxes
 
 
 def _record(masks: EncodedMasks, row: int) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segloop.errors import InputError
-from segloop.geometry.rle import Rle, decode_rle, encode_rle
+from segloop.geometry.rle import Rle, decode_rle, decode_rle_window, encode_rle
 
 VECTORS = json.loads((Path(__file__).parent.parent / "vectors" / "rle.json").read_text())
 
@@ -69,3 +69,20 @@ def test_runs_that_do_not_fill_the_size_are_the_users_mistake(counts: str) -> No
         decode_rle(Rle((4, 4), counts))
     with pytest.raises(InputError, match="do not fit"):
         decode_rle(Rle((4, 5), "0`0"))
+
+
+@given(st.data())
+def test_a_window_is_that_part_of_the_mask(data: st.DataObject) -> None:
+    height, width = data.draw(st.integers(1, 12)), data.draw(st.integers(1, 12))
+    pixels = st.lists(st.booleans(), min_size=height * width, max_size=height * width)
+    mask = np.array(data.draw(pixels)).reshape(height, width)
+    x0, x1 = sorted(data.draw(st.tuples(st.integers(0, width), st.integers(0, width))))
+    y0, y1 = sorted(data.draw(st.tuples(st.integers(0, height), st.integers(0, height))))
+    window = decode_rle_window(encode_rle(mask), (x0, y0, x1, y1))
+    np.testing.assert_array_equal(window, mask[y0:y1, x0:x1])
+
+
+@pytest.mark.parametrize("counts", ["", "04", "P1", "~"])
+def test_a_window_of_broken_runs_is_an_error(counts: str) -> None:
+    with pytest.raises(InputError, match="do not fit its size"):
+        decode_rle_window(Rle((3, 3), counts), (0, 0, 1, 1))

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import colorsys
 from collections.abc import Callable
+from dataclasses import dataclass
+from math import ceil, floor
 
 import cv2
 import numpy as np
@@ -16,6 +18,7 @@ import numpy.typing as npt
 from segloop.geometry.encoded import EncodedMasks
 from segloop.geometry.frames import BoolArray, FloatArray
 from segloop.geometry.masks import mask_boxes
+from segloop.geometry.rle import decode_rle_window
 
 PixelArray = npt.NDArray[np.uint8]
 Color = tuple[int, int, int]
@@ -63,8 +66,13 @@ def draw_masks(image: PixelArray, masks: BoolArray, *, first_color: int = 0) -> 
         raise ValueError(
             f"masks are {masks.shape[1:]}, the image is {image.shape[:2]} (height, width)"
         )
-    areas = masks.sum(axis=(1, 2))
-    return _draw_in_turn(image, areas, masks.__getitem__, first_color)
+    boxes = mask_boxes(masks).astype(np.int64)
+
+    def patch_at(row: int) -> _Patch:
+        x0, y0, x1, y1 = boxes[row].tolist()
+        return _Patch(masks[row, y0 : y1 + 1, x0 : x1 + 1], x0, y0)
+
+    return _draw_in_turn(image, masks.sum(axis=(1, 2)), patch_at, first_color)
 
 
 def draw_encoded(image: PixelArray, masks: EncodedMasks, *, max_side: int = 1600) -> PixelArray:
@@ -74,16 +82,27 @@ def draw_encoded(image: PixelArray, masks: EncodedMasks, *, max_side: int = 1600
     """
     if masks.image_hw != image.shape[:2]:
         raise ValueError(f"masks are {masks.image_hw}, the image is {image.shape[:2]}")
-    size = _fit(image.shape[:2], max_side)
-    small = image if size == image.shape[:2] else _shrink(image, size)
+    height, width = _fit(image.shape[:2], max_side)
+    scale_x, scale_y = width / image.shape[1], height / image.shape[0]
+    small = image if (height, width) == image.shape[:2] else _shrink(image, (height, width))
 
-    def mask_at(row: int) -> BoolArray:
-        mask = masks.mask(row)
-        if size == masks.image_hw:
-            return mask
-        return np.asarray(_shrink(mask.astype(np.uint8) * 255, size) > 127)
+    def patch_at(row: int) -> _Patch:
+        x0, y0, x1, y1 = masks.boxes_xyxy[row].tolist()
+        left, top = floor(x0 * scale_x), floor(y0 * scale_y)
+        right, bottom = ceil((x1 + 1) * scale_x), ceil((y1 + 1) * scale_y)
+        window = (
+            floor(left / scale_x),
+            floor(top / scale_y),
+            min(image.shape[1], ceil(right / scale_x)),
+            min(image.shape[0], ceil(bottom / scale_y)),
+        )
+        mask = decode_rle_window(masks.rles[row], window)
+        if mask.shape == (bottom - top, right - left):
+            return _Patch(mask, left, top)
+        shrunk = _shrink(mask.astype(np.uint8) * 255, (bottom - top, right - left))
+        return _Patch(np.asarray(shrunk > 127), left, top)
 
-    return _draw_in_turn(small, masks.areas, mask_at, 0)
+    return _draw_in_turn(small, masks.areas, patch_at, 0)
 
 
 def draw_prompt(
@@ -130,24 +149,36 @@ def line_width_px(image_hw: tuple[int, ...]) -> float:
     return max(1.5, 0.0036 * float(np.sqrt(image_hw[0] * image_hw[1])))
 
 
+@dataclass(frozen=True, eq=False)
+class _Patch:
+    """The part of a mask that holds all of it, and where its first pixel lies in the picture."""
+
+    mask: BoolArray
+    left: int
+    top: int
+
+
 def _draw_in_turn(
     image: PixelArray,
     areas: npt.NDArray[np.integer],
-    mask_at: Callable[[int], BoolArray],
+    patch_at: Callable[[int], _Patch],
     first_color: int,
 ) -> PixelArray:
     """Draw masks from the largest to the smallest; each is fetched when its turn comes, and let go."""
     if not len(areas):
         return image.copy()
     covered = np.zeros(image.shape[:2], dtype=np.bool_)
-    for row in range(len(areas)):
-        covered |= mask_at(row)
+    rows = [int(row) for row in np.argsort(-areas, kind="stable") if areas[row]]
+    for row in rows:
+        patch = patch_at(row)
+        height, width = patch.mask.shape
+        covered[patch.top : patch.top + height, patch.left : patch.left + width] |= patch.mask
     canvas = _dim_rest(image, covered)
     width_px = line_width_px(image.shape[:2])
-    for row in np.argsort(-areas, kind="stable"):
-        mask = mask_at(int(row))
-        if mask.any():
-            _draw_mask(canvas, mask, mask_color(first_color + int(row)), width_px)
+    for row in rows:
+        patch = patch_at(row)
+        if patch.mask.any():
+            _draw_mask(canvas, patch, mask_color(first_color + row), width_px)
     return canvas
 
 
@@ -166,16 +197,19 @@ def _dim_rest(image: PixelArray, covered: BoolArray) -> PixelArray:
     return np.where(covered[..., None], image, dimmed).astype(np.uint8)
 
 
-def _draw_mask(canvas: PixelArray, mask: BoolArray, color: Color, width_px: float) -> None:
-    box = mask_boxes(mask[None])[0].astype(np.int64)
+def _draw_mask(canvas: PixelArray, patch: _Patch, color: Color, width_px: float) -> None:
     margin = int(np.ceil(2 * width_px)) + 4
-    x0, y0 = np.maximum(box[:2] - margin, 0)
-    x1, y1 = box[2:] + margin + 1
-    patch = canvas[y0:y1, x0:x1]
-    distance = _signed_distance(mask[y0:y1, x0:x1])
-    for top in range(0, len(patch), _BAND_ROWS):
+    height, width = patch.mask.shape
+    x0, y0 = max(0, patch.left - margin), max(0, patch.top - margin)
+    x1 = min(canvas.shape[1], patch.left + width + margin)
+    y1 = min(canvas.shape[0], patch.top + height + margin)
+    mask = np.zeros((y1 - y0, x1 - x0), dtype=np.bool_)
+    mask[patch.top - y0 :, patch.left - x0 :][:height, :width] = patch.mask
+    distance = _signed_distance(mask)
+    for top in range(0, len(mask), _BAND_ROWS):
         rows = slice(top, top + _BAND_ROWS)
-        patch[rows] = _paint_mask(patch[rows], distance[rows], color, width_px)
+        band = canvas[y0:y1, x0:x1][rows]
+        band[:] = _paint_mask(band, distance[rows], color, width_px)
 
 
 def _paint_mask(

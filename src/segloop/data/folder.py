@@ -9,6 +9,7 @@ import glob
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from segloop.data.archive import Member, tar_members
@@ -35,7 +36,7 @@ class ImageFile:
         """What to call it in a message."""
         return str(self.member.path) if self.inner is None else f"{self.member.path}!{self.inner}"
 
-    @property
+    @cached_property
     def source(self) -> str:
         """One name for it wherever one stands: the resolved path, and its name in a tar."""
         path = str(self.member.path.resolve())

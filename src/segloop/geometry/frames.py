@@ -17,6 +17,8 @@ import numpy.typing as npt
 FloatArray = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
 
+_ROWS_AT_ONCE = 256  # what fits the cache
+
 
 @dataclass(frozen=True)
 class Frame:
@@ -73,17 +75,53 @@ class Frame:
         size = (self.logit_size, self.logit_size)
         if logits.shape[-2:] != size:
             raise ValueError(f"logits end in {logits.shape[-2:]}, this frame wants {size}")
-        content_height, content_width = self.content_hw
         height, width = self.image_hw
         flat = np.ascontiguousarray(logits, dtype=np.float32).reshape(-1, *size)
         out = np.empty((len(flat), height, width), dtype=np.float32)
         for one, target in zip(flat, out, strict=True):
-            square = cv2.resize(
-                one, (self.input_size, self.input_size), interpolation=cv2.INTER_LINEAR
-            )
-            content = np.ascontiguousarray(square[:content_height, :content_width])
-            cv2.resize(content, (width, height), dst=target, interpolation=cv2.INTER_LINEAR)
+            for top in range(0, height, _ROWS_AT_ONCE):
+                bottom = min(top + _ROWS_AT_ONCE, height)
+                target[top:bottom] = self.logits_in_window(one, (0, top, width, bottom))
         return out.reshape(*logits.shape[:-2], height, width)
+
+    def logits_in_window(
+        self, logits: FloatArray, window_xyxy: tuple[int, int, int, int]
+    ) -> FloatArray:
+        """Part [y0:y1, x0:x1] of logits_to_image for one mask's logits (L, L), in the time of the part's rows."""
+        x0, y0, x1, y1 = window_xyxy
+        (content_height, content_width), (height, width) = self.content_hw, self.image_hw
+        rows, shares = _sources(y0, y1, height, content_height)
+        first, last = int(rows[0]), min(int(rows[-1]) + 1, content_height - 1)
+        square, offset = self._square_rows(logits, first, last)
+        content = square[first - offset : last + 1 - offset, :content_width]
+        if width != content_width:
+            wide = cv2.resize(
+                np.ascontiguousarray(content),
+                (width, len(content)),
+                interpolation=cv2.INTER_LINEAR,
+            )
+            content = np.asarray(wide, dtype=np.float32)
+        content = content[:, x0:x1]
+        if height == content_height:
+            return np.ascontiguousarray(content[: y1 - y0])
+        upper = content[rows - first]
+        lower = content[np.minimum(rows + 1, last) - first]
+        lower -= upper
+        lower *= shares[:, None]
+        upper += lower
+        return upper
+
+    def _square_rows(self, logits: FloatArray, first: int, last: int) -> tuple[FloatArray, int]:
+        """Rows of the input square with first to last among them, and which row comes first."""
+        factor, rest = divmod(self.input_size, self.logit_size)
+        low, high = 0, self.logit_size
+        if not rest:
+            # Whole factors keep pixel grids aligned, so a band of rows gives what all of them would.
+            low = max(0, first // factor - 1)
+            high = min(self.logit_size, last // factor + 2)
+        size = (self.input_size, (high - low) * self.input_size // self.logit_size)
+        band = cv2.resize(logits[low:high], size, interpolation=cv2.INTER_LINEAR)
+        return np.asarray(band, dtype=np.float32), low * factor if not rest else 0
 
     def mask_to_logit(self, mask: npt.NDArray[np.generic]) -> FloatArray:
         """Take a mask (H, W) from the image frame to the logit frame: share of each logit pixel covered, 0 to 1."""
@@ -101,3 +139,13 @@ class Frame:
             square, (self.logit_size, self.logit_size), interpolation=cv2.INTER_AREA
         )
         return np.asarray(shrunk, dtype=np.float32)
+
+
+def _sources(
+    start: int, stop: int, length: int, source_length: int
+) -> tuple[npt.NDArray[np.int64], FloatArray]:
+    """For pixels start to stop of length the source pixel before each and the share of the next one, bilinear."""
+    places = (np.arange(start, stop) + 0.5) * (source_length / length) - 0.5
+    places = np.clip(places, 0.0, source_length - 1)
+    before = np.floor(places).astype(np.int64)
+    return before, (places - before).astype(np.float32)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 from pycocotools import mask as coco_mask
@@ -51,6 +52,31 @@ def encode_rle(mask: BoolArray) -> Rle:
     """Compress a mask (H, W)."""
     packed = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
     return Rle((int(mask.shape[0]), int(mask.shape[1])), _text(packed["counts"]))
+
+
+def encode_rle_window(
+    pixels: BoolArray, origin_xy: tuple[int, int], size_hw: tuple[int, int]
+) -> Rle:
+    """Compress a mask that is pixels (h, w) with its first pixel at origin_xy, and nothing elsewhere in size_hw."""
+    height, width = size_hw
+    x, y = origin_xy
+    assert 0 <= x <= x + pixels.shape[1] <= width
+    assert 0 <= y <= y + pixels.shape[0] <= height
+    if not pixels.size:
+        return Rle(size_hw, _compress([height * width], size_hw))
+    # One column after another with a blank at either end, so that every run has a start and an end.
+    columns = np.zeros((pixels.shape[1], pixels.shape[0] + 2), dtype=np.uint8)
+    columns[:, 1:-1] = cv2.transpose(pixels.view(np.uint8))
+    flat = columns.ravel()
+    column, row = np.divmod(np.flatnonzero(flat[1:] != flat[:-1]), columns.shape[1])
+    bounds = (x + column) * height + y + row
+    # A run that reaches the foot of a column goes on at the head of the next one.
+    joins = bounds[1:] == bounds[:-1]
+    bounds = bounds[~(np.append(joins, False) | np.append(False, joins))] if len(bounds) else bounds
+    runs = np.diff(bounds, prepend=0, append=height * width).tolist()
+    if len(bounds) and runs[-1] == 0:
+        runs.pop()
+    return Rle(size_hw, _compress(runs, size_hw))
 
 
 def decode_rle(rle: Rle) -> BoolArray:

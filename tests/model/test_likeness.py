@@ -27,8 +27,8 @@ def click_maps(*clicks: tuple[float, float, int]) -> Tensor:
     labels = torch.tensor([[label for _, _, label in clicks]])
     with torch.no_grad():
         maps = ClickMaps(WIDTH)(halves(), coords.reshape(1, -1, 2), labels.reshape(1, -1), STRIDE)
-    assert maps.shape == (1, SIZE * SIZE, 2 * NUM_CLICK_MAPS)
-    return maps[0].T.reshape(2, NUM_CLICK_MAPS, SIZE, SIZE)
+    assert maps.shape == (1, 2 * NUM_CLICK_MAPS, SIZE * SIZE)
+    return maps[0].reshape(2, NUM_CLICK_MAPS, SIZE, SIZE)
 
 
 def test_nearness_falls_off_as_a_gaussian_from_the_clicks_own_cell() -> None:
@@ -92,8 +92,8 @@ def test_a_region_is_like_itself_and_the_rest_like_the_rest() -> None:
     mask_logits[..., : 2 * SIZE] = 20.0
     with torch.no_grad():
         maps = RegionMaps(WIDTH)(halves(), mask_logits)
-    assert maps.shape == (1, SIZE * SIZE, 2 * NUM_GROUPS)
-    seen = maps[0].T.reshape(NUM_GROUPS, 2, SIZE, SIZE)
+    assert maps.shape == (1, 2 * NUM_GROUPS, SIZE * SIZE)
+    seen = maps[0].reshape(NUM_GROUPS, 2, SIZE, SIZE)
     far = float(np.exp(-4.0))
     for kind, half in ((0, LEFT), (1, RIGHT)):
         expected = torch.full((NUM_GROUPS, SIZE, SIZE), far)
@@ -107,7 +107,7 @@ def test_the_share_of_a_cell_that_a_region_covers_counts() -> None:
     mask_logits[..., :4, :4] = 20.0
     mask_logits[..., :2, -2:] = 20.0
     with torch.no_grad():
-        seen = RegionMaps(WIDTH)(halves(), mask_logits)[0, :, 0].reshape(SIZE, SIZE)
+        seen = RegionMaps(WIDTH)(halves(), mask_logits)[0, 0].reshape(SIZE, SIZE)
     angle = np.arctan2(0.25, 1.0)
     np.testing.assert_allclose(seen[0, 0], np.exp(4.0 * (np.cos(angle) - 1.0)), rtol=1e-4)
     np.testing.assert_allclose(seen[0, -1], np.exp(4.0 * (np.sin(angle) - 1.0)), rtol=1e-4)

@@ -32,7 +32,7 @@ class ClickMaps(nn.Module):
         self.sharpness = nn.Parameter(torch.full((NUM_GROUPS,), _FIRST_SHARPNESS))
 
     def forward(self, features: Tensor, coords: Tensor, labels: Tensor, stride: int) -> Tensor:
-        """Maps (N, P, K) of clicks at coords (N, T, 2) in input pixels; only labels (N, T) 0 and 1 count.
+        """Maps (N, K, P) of clicks at coords (N, T, 2) in input pixels; only labels (N, T) 0 and 1 count.
 
         features: (N or 1, C, G, G), a cell of which is stride input pixels wide.
         """
@@ -45,7 +45,7 @@ class ClickMaps(nn.Module):
         own = F.normalize(own.unflatten(-1, (NUM_GROUPS, -1)), dim=-1).transpose(1, 2)
         alike = _likeness(own, _unit_groups(features), self.sharpness)  # (N, J, T, P)
         maps = torch.cat([torch.stack(near, dim=1), alike, alike * near[-1][:, None]], dim=1)
-        return torch.cat([_most(maps, labels == kind) for kind in (0, 1)], dim=1).transpose(1, 2)
+        return torch.cat([_most(maps, labels == kind) for kind in (0, 1)], dim=1)
 
 
 class RegionMaps(nn.Module):
@@ -57,13 +57,13 @@ class RegionMaps(nn.Module):
         self.sharpness = nn.Parameter(torch.full((NUM_GROUPS,), _FIRST_SHARPNESS))
 
     def forward(self, features: Tensor, mask_logits: Tensor) -> Tensor:
-        """Maps (N, P, K) of mask logits (N, 1, 4G, 4G) over features (N or 1, C, G, G)."""
+        """Maps (N, K, P) of mask logits (N, 1, 4G, 4G) over features (N or 1, C, G, G)."""
         keys = _unit_groups(features)
         inside = F.avg_pool2d(torch.sigmoid(mask_logits), 4).flatten(1)
         weights = torch.stack([inside, 1.0 - inside], dim=1)  # (N, 2, P)
         weights = weights / weights.sum(dim=-1, keepdim=True).clamp(min=1e-3)
         means = F.normalize(weights[:, None] @ keys.transpose(-1, -2), dim=-1)  # (N, J, 2, C/J)
-        return _likeness(means, keys, self.sharpness).flatten(1, 2).transpose(1, 2)
+        return _likeness(means, keys, self.sharpness).flatten(1, 2)
 
 
 def _bump(squares: Tensor, spread: float) -> Tensor:

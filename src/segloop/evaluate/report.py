@@ -1,6 +1,6 @@
 """What an evaluation leaves behind: numbers with intervals, a table to read, and files to keep.
 
-points.json holds the configuration and the summary; points.jsonl one line for every mask.
+points.json or proposals.json holds the configuration and the summary; the .jsonl beside it one line for every mask.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 from segloop.errors import InputError
 from segloop.evaluate.baselines import BaselinesResult
 from segloop.evaluate.points import WEAR_PX, PointsResult
+from segloop.evaluate.proposals import ProposalsResult, ProposalsSummary, summarise_proposals
 from segloop.evaluate.summary import (
     Figure,
     PointsSummary,
@@ -26,6 +27,7 @@ from segloop.evaluate.summary import (
     mean_of_datasets,
     summarise,
 )
+from segloop.predict.automatic import AutomaticConfig
 
 _BASELINES = (
     ("filled box", "filled_box_iou", "box"),
@@ -61,7 +63,6 @@ def write_points(
 
     Raises InputError where the folder cannot be written.
     """
-    target = Path(folder)
     summaries = [summarise(result) for result in results]
     rows = [
         {"dataset": result.name, **asdict(score)} for result in results for score in result.scores
@@ -79,6 +80,70 @@ def write_points(
         ],
         "mean_of_datasets": {figure.title: figure.value for figure in mean_of_datasets(summaries)},
         "baselines": [_baselines_record(result) for result in baselines],
+    }
+    return _write_report(Path(folder), report, rows)
+
+
+def proposals_table(results: Sequence[ProposalsResult]) -> str:
+    """Average recall of automatic masks as text, by size of the true masks, with proposals and seconds of an image."""
+    rows = []
+    for result in results:
+        summary = summarise_proposals(result)
+        sizes = [_show(one.average_recall.mean) for one in summary.sizes]
+        rows.append(
+            [
+                result.name,
+                str(result.counts.num_images),
+                str(result.counts.num_masks),
+                _show(summary.average_recall.mean),
+                *sizes,
+                _show(summary.mean_best_iou.mean),
+                f"{summary.mean_proposals:.0f}",
+                f"{summary.median_seconds:.1f}",
+            ]
+        )
+    recall = f"AR@{results[0].max_proposals}" if results else "AR"
+    titles = ["dataset", "images", "masks", recall, "small", "medium", "large"]
+    return _columns([[*titles, "best IoU", "proposals", "seconds"], *rows])
+
+
+def write_proposals(
+    folder: str | Path, results: Sequence[ProposalsResult], settings: AutomaticConfig
+) -> Path:
+    """Write proposals.json and proposals.jsonl, each whole or not at all; returns the path of proposals.json.
+
+    Raises InputError where the folder cannot be written.
+    """
+    rows = [
+        {"dataset": result.name, **asdict(score)} for result in results for score in result.scores
+    ]
+    report = {
+        "task": "proposals",
+        "settings": asdict(settings),
+        "datasets": [_proposals_record(result, summarise_proposals(result)) for result in results],
+    }
+    return _write_report(Path(folder), report, rows)
+
+
+def _proposals_record(result: ProposalsResult, summary: ProposalsSummary) -> dict[str, Any]:
+    return {
+        "name": result.name,
+        "model": result.model,
+        "protocol": {
+            "max_proposals": result.max_proposals,
+            "limit": result.limit,
+            "seed": result.seed,
+        },
+        "counts": asdict(result.counts),
+        "summary": asdict(summary),
+        "images": [asdict(image) for image in result.images],
+    }
+
+
+def _write_report(folder: Path, report: dict[str, Any], rows: list[dict[str, Any]]) -> Path:
+    """TASK.json with the machine and the versions added, and TASK.jsonl."""
+    report = {
+        **report,
         "machine": {
             "platform": platform.platform(),
             "processors": os.cpu_count(),
@@ -86,8 +151,9 @@ def write_points(
         },
         "versions": _versions(),
     }
-    _write(target / "points.jsonl", "".join(json.dumps(_finite(row)) + "\n" for row in rows))
-    return _write(target / "points.json", json.dumps(_finite(report), indent=2) + "\n")
+    task = report["task"]
+    _write(folder / f"{task}.jsonl", "".join(json.dumps(_finite(row)) + "\n" for row in rows))
+    return _write(folder / f"{task}.json", json.dumps(_finite(report), indent=2) + "\n")
 
 
 def _points_record(result: PointsResult, summary: PointsSummary) -> dict[str, Any]:

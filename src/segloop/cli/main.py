@@ -9,7 +9,7 @@ import typer
 
 import segloop
 from segloop.cli.console import one_line_errors
-from segloop.cli.evaluate import evaluate_points
+from segloop.cli.evaluate import evaluate_points, evaluate_proposals
 from segloop.cli.export import export
 from segloop.cli.segment import segment
 from segloop.cli.train import train
@@ -20,7 +20,10 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "export": export,
 }
 GROUPS: dict[str, tuple[str, dict[str, Callable[..., Any]]]] = {
-    "evaluate": ("Score a model by a protocol of the paper.", {"points": evaluate_points}),
+    "evaluate": (
+        "Score a model by a protocol of the paper.",
+        {"points": evaluate_points, "proposals": evaluate_proposals},
+    ),
 }
 
 

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 
 import pytest
 import typer
 
 from segloop.cli.console import (
     CommandError,
+    interrupts_held,
     one_line_errors,
     progress_bar,
     require,
@@ -119,6 +121,25 @@ def test_progress_is_silent_off_a_terminal(capsys: pytest.CaptureFixture[str]) -
         bar.update(3, 3)
     captured = capsys.readouterr()
     assert captured.out == captured.err == ""
+
+
+def test_an_interrupt_waits_for_the_steps_that_belong_together() -> None:
+    steps = []
+
+    def work() -> None:
+        with interrupts_held():
+            signal.raise_signal(signal.SIGINT)
+            steps.append("first")
+            steps.append("second")
+        steps.append("after")
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert steps == ["first", "second"]
+    with interrupts_held():
+        pass
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
 
 
 def test_a_long_run_without_terminal_writes_a_line_now_and_then(

@@ -9,7 +9,9 @@ from __future__ import annotations
 import functools
 import importlib.util
 import os
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -119,6 +121,22 @@ def progress_bar(title: str, *, log_seconds: float | None = None) -> Iterator[Pr
         *columns, console=console, transient=True, disable=hidden, speed_estimate_period=300
     ) as progress:
         yield ProgressBar(progress, title, log_seconds)
+
+
+@contextmanager
+def interrupts_held() -> Iterator[None]:
+    """Let a few steps come to their end before Ctrl-C takes effect."""
+    held: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, lambda number, _: held.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if held:
+            raise KeyboardInterrupt
 
 
 def _standing(done: float, total: float | None, seconds: float) -> str:

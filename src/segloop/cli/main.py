@@ -10,12 +10,14 @@ import typer
 import segloop
 from segloop.cli.console import one_line_errors
 from segloop.cli.evaluate import evaluate_points, evaluate_proposals
+from segloop.cli.everything import everything
 from segloop.cli.export import export
 from segloop.cli.segment import segment
 from segloop.cli.train import train
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "segment": segment,
+    "everything": everything,
     "train": train,
     "export": export,
 }

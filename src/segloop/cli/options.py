@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from segloop.errors import InputError
 
 ModelOption = Annotated[
     str,
@@ -23,3 +26,12 @@ ThreadsOption = Annotated[
 OutOption = Annotated[
     Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where to write.", show_default=False)
 ]
+
+
+def parse_bytes(text: str, option: str) -> int:
+    """Bytes from 800M, 1.2G or 1.2 GB, by thousands; GiB and the like by 1024. InputError for anything else."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt])(i?)b?", text.strip().lower())
+    if found is None or not float(found[1]):
+        raise InputError(f"{option} {text!r}: give a size such as 800M or 1.2G")
+    unit = 1024 if found[3] else 1000
+    return int(float(found[1]) * unit ** (1 + "kmgt".index(found[2])))

@@ -133,11 +133,18 @@ class RunFolder:
         waiting, done = [], []
         for job in jobs:
             one = self._done.get(job.name)
-            if one is not None and self._is_whole(one, files_of(job)) and _is_same(one, job.image):
+            if one and self._is_whole(one, files_of(job)) and _is_same(one, job.image):
                 done.append(one)
             else:
                 waiting.append(job)
         return waiting, done
+
+    def earlier_file(self, job: Job, name: str) -> bytes | None:
+        """A file that was made of an image as it still is, None where there is none."""
+        one = self._done.get(job.name)
+        if one and self._is_whole(one, [name]) and _is_same(one, job.image):
+            return self.path(name).read_bytes()
+        return None
 
     def write(self, name: str, content: bytes) -> int:
         """Write a file that appears whole or not at all; its size. Errors as in write_stream."""

@@ -1,0 +1,288 @@
+"""segloop everything: all masks of one or a million images, in a run that can be stopped and goes on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+import segloop
+from segloop.cli.console import (
+    FAILED,
+    INTERRUPTED,
+    CommandError,
+    interrupts_held,
+    progress_bar,
+    say,
+)
+from segloop.cli.mask_files import FORMATS, WantedFiles, write_masks
+from segloop.cli.options import DeviceOption, ModelOption, OutOption, ThreadsOption
+from segloop.cli.prompting import Failure, box_numbers
+from segloop.errors import InputError
+
+if TYPE_CHECKING:
+    from segloop.cli.run_folder import Job, RunFolder
+    from segloop.predict.automatic import AutomaticConfig, FilterCount
+    from segloop.predict.predictor import Predictor
+
+_LOG_SECONDS = 60.0
+_LISTED_FAILURES = 50
+
+PathsArgument = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="PATH...",
+        help="Images, folders and all below them, patterns such as 'shots/**/*.jpg', uncompressed tars.",
+        show_default=False,
+    ),
+]
+PresetOption = Annotated[
+    str, typer.Option(metavar="default|sa1b", help="The released defaults, or SA-1B's settings.")
+]
+PointsOption = Annotated[
+    int | None, typer.Option(min=1, help="Grid of N x N points.", show_default=False)
+]
+MinIouOption = Annotated[
+    float | None, typer.Option(help="Least predicted IoU; 0 for all.", show_default=False)
+]
+MinStabilityOption = Annotated[
+    float | None, typer.Option(help="Least stability score.", show_default=False)
+]
+CropLayersOption = Annotated[
+    int | None, typer.Option(min=0, help="Layers of crops, for small things.", show_default=False)
+]
+MinRegionOption = Annotated[
+    int | None,
+    typer.Option(min=0, help="Islands and holes under so many pixels go.", show_default=False),
+]
+NmsOption = Annotated[
+    float | None, typer.Option(help="Box IoU above which the worse goes.", show_default=False)
+]
+MaskNmsOption = Annotated[
+    float | None, typer.Option(help="The same by the masks themselves.", show_default=False)
+]
+RegionOption = Annotated[
+    str | None,
+    typer.Option(metavar="X0,Y0,X1,Y1", help="Only in this part of each image, in pixels."),
+]
+FormatOption = Annotated[
+    str,
+    typer.Option(
+        "--format", metavar=",".join(FORMATS), help="With commas; the SA-1B JSON is always made."
+    ),
+]
+CopyOption = Annotated[
+    bool, typer.Option("--copy-images", help="Put the images beside their JSON, as SA-1B has it.")
+]
+CountsOption = Annotated[
+    bool, typer.Option("--counts", help="Say how many masks each filter took away.")
+]
+RedoOption = Annotated[
+    bool, typer.Option("--redo", help="Make anew what is done, with other settings too.")
+]
+
+
+@dataclass
+class Outcome:
+    """What a run has come to so far: images and masks, what failed, and masks before and after each filter."""
+
+    num_images: int = 0
+    num_masks: int = 0
+    failures: list[Failure] = field(default_factory=list)
+    counts: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+    def add(self, num_masks: int, counts: Sequence[FilterCount]) -> None:
+        """Count the masks of one more image."""
+        self.num_images += 1
+        self.num_masks += num_masks
+        for one in counts:
+            before, after = self.counts.get(one.name, (0, 0))
+            self.counts[one.name] = (before + one.before, after + one.after)
+
+    def standing(self, num_found: int, again: str) -> str:
+        """How far the run has come, for whoever stopped it."""
+        return (
+            f"{self.num_images} of {num_found} images are done; "
+            f"the same command{again} goes on from there"
+        )
+
+
+@dataclass(frozen=True)
+class Run:
+    """All that is the same for every image."""
+
+    predictor: Predictor
+    config: AutomaticConfig
+    wanted: WantedFiles
+    folder: RunFolder
+
+
+def everything(
+    paths: PathsArgument,
+    out: OutOption,
+    preset: PresetOption = "default",
+    points_per_side: PointsOption = None,
+    min_iou: MinIouOption = None,
+    min_stability: MinStabilityOption = None,
+    crop_layers: CropLayersOption = None,
+    min_region: MinRegionOption = None,
+    nms: NmsOption = None,
+    mask_nms: MaskNmsOption = None,
+    region: RegionOption = None,
+    formats: FormatOption = "sa1b",
+    copy_images: CopyOption = False,
+    counts: CountsOption = False,
+    redo: RedoOption = False,
+    model: ModelOption = "default",
+    device: DeviceOption = "cpu",
+    threads: ThreadsOption = None,
+) -> None:
+    r"""Find all masks of every image.
+
+    OUT/NAME.json has the masks of an image in SA-1B layout, NAME_labels.png
+    one label a pixel (16 bits), NAME_overlay.jpg a picture to look at,
+    OUT/coco.json all images. NAME keeps the folders below PATH; where two
+    images would share one, the second is NAME-2.
+
+    A run that was stopped, even killed, goes on where it was when the same
+    command is given again. An image that fails stops nothing, is named at
+    the end, and is tried again by the next run.
+
+    [bold]Examples[/bold]
+
+      segloop everything photo.jpg -o out --format sa1b,overlay
+      segloop everything photos -o out --format coco,labels
+      segloop everything 'shots/**/*.jpg' set.tar -o out --copy-images
+      segloop everything photos -o fine --preset sa1b --counts
+    """
+    from segloop.cli.run_folder import Manifest, open_run
+    from segloop.data.folder import find_images
+    from segloop.predict.predictor import load
+
+    wanted = WantedFiles.parse(formats, copy_images)
+    config = build_config(
+        preset,
+        points_per_side=points_per_side,
+        predicted_iou_threshold=min_iou,
+        stability_threshold=min_stability,
+        crop_layers=crop_layers,
+        min_region_px=min_region,
+        box_nms_threshold=nms,
+        mask_nms_threshold=mask_nms,
+        region_xyxy=None if region is None else box_numbers(region, "--region"),
+    )
+    found = find_images(paths, exclude=out)
+    if found.num_excluded:
+        say(f"segloop: {found.num_excluded} files are left alone: they lie in {out}")
+    predictor = load(model, device=device, threads=threads)
+    settings = {name: value for name, value in asdict(config).items() if name != "batch_size"}
+    spec = predictor.spec
+    manifest = Manifest(segloop.__version__, spec.name, spec.identity, settings)
+    with open_run(out, manifest) as folder:
+        jobs, done = folder.plan(found.images, wanted.files_of, redo=redo)
+        run = Run(predictor, config, wanted, folder)
+        outcome = Outcome(num_images=len(done), num_masks=sum(one.num_masks for one in done))
+        again = " without --redo" if redo else ""
+        try:
+            _process(run, jobs, outcome)
+        except KeyboardInterrupt as error:
+            say(f"segloop: interrupted: {outcome.standing(len(found.images), again)}")
+            raise typer.Exit(INTERRUPTED) from error
+        except CommandError as error:
+            standing = outcome.standing(len(found.images), again)
+            raise CommandError(f"{error}; {standing}") from error
+    _report(outcome, out, num_earlier=len(done), counts=counts)
+
+
+def build_config(preset: str, **changes: object) -> AutomaticConfig:
+    """The generator's settings: a preset, and what differs from it; None stands for the preset's value."""
+    from segloop.predict.automatic import PRESETS
+
+    if preset not in PRESETS:
+        raise InputError(f"--preset {preset!r}: choose from {', '.join(PRESETS)}")
+    given: dict[str, Any] = {name: value for name, value in changes.items() if value is not None}
+    return replace(PRESETS[preset], **given)
+
+
+def _process(run: Run, jobs: Sequence[Job], outcome: Outcome) -> None:
+    with progress_bar("segmenting", log_seconds=_LOG_SECONDS) as bar:
+        started, masks_before = time.monotonic(), outcome.num_masks
+        for number, job in enumerate(jobs):
+
+            def show(points_done: int, num_points: int, number: int = number) -> None:
+                done = number + min(0.999, points_done / max(1, num_points))
+                num_masks = outcome.num_masks - masks_before
+                bar.update(done, len(jobs), _pace(done, num_masks, time.monotonic() - started))
+
+            show(0, 1)
+            try:
+                _segment(run, job, outcome, show)
+            except MemoryError:
+                outcome.failures.append(Failure(job.image.label, "not enough memory for it"))
+            except InputError as error:
+                outcome.failures.append(Failure(job.image.label, str(error)))
+    if run.wanted.coco:
+        _write_coco(run.folder)
+
+
+def _segment(run: Run, job: Job, outcome: Outcome, progress: Callable[[int, int], None]) -> None:
+    """Find the masks of one image and write its files."""
+    from segloop.data.image import load_image
+    from segloop.data.sa1b import decode_sa1b
+    from segloop.predict.automatic import generate
+
+    content = job.image.read()
+    pixels = load_image(content)
+    earlier = run.folder.earlier_file(job, f"{job.name}.json")
+    if earlier is None:
+        generation = generate(run.predictor, pixels, run.config, progress=progress)
+        masks, counts = generation.masks, generation.counts
+    else:  # only another format is wanted
+        masks, counts = decode_sa1b(earlier), ()
+    sizes = write_masks(run.folder, job, content, pixels, masks, run.wanted)
+    with interrupts_held():  # so that what is noted and what is counted never differ
+        run.folder.finish(job, content, sizes, len(masks))
+        outcome.add(len(masks), counts)
+
+
+def _write_coco(folder: RunFolder) -> None:
+    """One file for all images that lie in the folder, those of earlier runs too."""
+    from segloop.cli.run_folder import COCO
+    from segloop.data.archive import Member
+    from segloop.data.coco import write_coco
+
+    names = [f"{one.name}.json" for one in folder.done]
+    with folder.write_stream(COCO) as stream:
+        write_coco(stream, [(name, Member(folder.path(name))) for name in names])
+
+
+def _report(outcome: Outcome, out: Path, *, num_earlier: int, counts: bool) -> None:
+    earlier = f", {num_earlier:,} of them done before" if num_earlier else ""
+    typer.echo(f"{out}: {outcome.num_images:,} images, {outcome.num_masks:,} masks{earlier}")
+    if counts and outcome.counts:
+        typer.echo(f"{'masks':<28}{'before':>12}{'after':>12}")
+        for name, (before, after) in outcome.counts.items():
+            typer.echo(f"{name:<28}{before:>12,}{after:>12,}")
+    if outcome.num_images and not outcome.num_masks:
+        say(
+            "segloop: no mask passed the filters: see --counts, and lower --min-iou or --min-stability"
+        )
+    for failure in outcome.failures[:_LISTED_FAILURES]:
+        say(f"segloop: failed: {failure}", style="red")
+    if outcome.failures:
+        more = len(outcome.failures) - _LISTED_FAILURES
+        rest = f" ({more} more than are listed)" if more > 0 else ""
+        say(
+            f"segloop: {len(outcome.failures)} images failed{rest}; the same command tries them again"
+        )
+        raise typer.Exit(FAILED)
+
+
+def _pace(done: float, num_masks: int, seconds: float) -> str:
+    rate = done / seconds if seconds else 0.0
+    speed = f"{rate:.1f} images/s" if rate >= 1 else f"{1 / rate:.1f} s an image" if rate else ""
+    return ", ".join(part for part in (speed, f"{num_masks:,} masks") if part)

@@ -1,0 +1,320 @@
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+import segloop
+from segloop.cli.everything import Outcome, build_config
+from segloop.cli.main import build_app
+from segloop.data.sa1b import open_sa1b
+from segloop.errors import InputError
+from segloop.geometry.rle import Rle, decode_rle
+
+if TYPE_CHECKING:
+    from segloop.export.onnx import ExportReport
+
+# Weights that were never trained leave nothing at the released thresholds.
+ANY_MASK = ("--min-iou", "0", "--min-stability", "0", "--threads", "1")
+FEW_POINTS = ("--points-per-side", "3")
+ALL_FORMATS = ("--format", "coco,labels,overlay")
+
+
+def picture(image_hw: tuple[int, int], seed: int = 0) -> bytes:
+    """A PNG of smooth random colours."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 255, (4, 6, 3), dtype=np.uint8)
+    stream = io.BytesIO()
+    size = (image_hw[1], image_hw[0])
+    Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC).save(stream, "PNG")
+    return stream.getvalue()
+
+
+@pytest.fixture
+def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Three photographs at two depths; the current folder is the one above."""
+    folder = tmp_path / "photos"
+    (folder / "trip").mkdir(parents=True)
+    for number, (name, image_hw) in enumerate(
+        {"a.png": (60, 90), "b.png": (80, 50), "trip/a.png": (40, 40)}.items()
+    ):
+        (folder / name).write_bytes(picture(image_hw, number))
+    monkeypatch.chdir(tmp_path)
+    return folder
+
+
+def run(report: ExportReport, *arguments: object) -> Result:
+    texts = ["everything", *(str(one) for one in arguments), "--model", str(report.folder)]
+    given = [*texts, *ANY_MASK, *(() if "--points-per-side" in texts else FEW_POINTS)]
+    return CliRunner().invoke(build_app(), given, catch_exceptions=False)
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder with its content."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+def num_done(folder: Path) -> int:
+    journal = folder / "done.jsonl"
+    return journal.read_bytes().count(b"\n") if journal.exists() else 0
+
+
+@pytest.mark.usefixtures("photos")
+def test_a_folder_becomes_its_masks_in_every_format(toy_export: ExportReport) -> None:
+    result = run(toy_export, "photos", "-o", "out", *ALL_FORMATS, "--copy-images")
+    assert result.exit_code == 0, result.stderr
+    assert result.stderr == ""
+    names = ["a", "b", "trip/a"]
+    endings = (".json", ".png", "_labels.png", "_overlay.jpg")
+    assert set(tree(Path("out"))) == {
+        *(name + ending for name in names for ending in endings),
+        *("coco.json", "done.jsonl", "run.json"),
+    }
+    dataset = open_sa1b("out")
+    assert dataset.sample_names == ("a", "b", "trip/a")
+    counts = [len(dataset.read(index).annotations) for index in range(3)]
+    assert min(counts) > 0
+    assert result.stdout == f"out: 3 images, {sum(counts)} masks\n"
+    coco = json.loads(Path("out/coco.json").read_bytes())
+    assert [image["file_name"] for image in coco["images"]] == ["a.png", "b.png", "trip/a.png"]
+    assert len(coco["annotations"]) == sum(counts)
+
+
+@pytest.mark.usefixtures("photos")
+def test_the_json_holds_what_the_generator_says(toy_export: ExportReport) -> None:
+    from segloop.predict.automatic import generate
+
+    assert run(toy_export, "photos/a.png", "-o", "out").exit_code == 0
+    record = json.loads(Path("out/a.json").read_bytes())
+    config = build_config(
+        "default", points_per_side=3, predicted_iou_threshold=0.0, stability_threshold=0.0
+    )
+    masks = generate(segloop.load(toy_export.folder, threads=1), "photos/a.png", config).masks
+    assert len(record["annotations"]) == len(masks) > 0
+    for row, annotation in enumerate(record["annotations"]):
+        mask = decode_rle(Rle.from_json(annotation["segmentation"]))
+        np.testing.assert_array_equal(mask, masks.mask(row))
+        assert annotation["predicted_iou"] == masks.predicted_iou[row]
+        assert annotation["point_coords"] == [masks.points_xy[row].tolist()]
+
+
+@pytest.mark.usefixtures("photos")
+def test_a_second_run_has_nothing_to_do_and_changes_nothing(toy_export: ExportReport) -> None:
+    first = run(toy_export, "photos", "-o", "out", *ALL_FORMATS)
+    before = tree(Path("out"))
+    stamps = {path: path.stat().st_mtime_ns for path in Path("out").glob("*.json[l]")}
+    second = run(toy_export, "photos", "-o", "out", *ALL_FORMATS)
+    assert second.exit_code == 0
+    assert second.stdout == first.stdout.rstrip("\n") + ", 3 of them done before\n"
+    assert tree(Path("out")) == before
+    assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
+
+
+@pytest.mark.usefixtures("photos")
+def test_another_format_is_drawn_without_the_model(
+    toy_export: ExportReport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(toy_export, "photos", "-o", "whole", *ALL_FORMATS, "--copy-images")
+    run(toy_export, "photos", "-o", "out")
+    Path("out/a.json").unlink()
+    encoded = []
+    encode = segloop.Predictor.encode
+
+    def count(self: segloop.Predictor, *given: object, **options: object) -> segloop.Embedding:
+        encoded.append(1)
+        return encode(self, *given, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(segloop.Predictor, "encode", count)
+    result = run(toy_export, "photos", "-o", "out", *ALL_FORMATS, "--copy-images")
+    assert result.exit_code == 0, result.stderr
+    assert len(encoded) == 1  # the one whose JSON is gone
+    found, expected = tree(Path("out")), tree(Path("whole"))
+    assert found.keys() == expected.keys()
+    assert {name for name in found if found[name] != expected[name]} == {"done.jsonl"}
+
+
+@pytest.mark.usefixtures("photos")
+def test_two_runs_are_byte_identical(toy_export: ExportReport) -> None:
+    for out in ("one", "two"):
+        assert run(toy_export, "photos", "-o", out, *ALL_FORMATS).exit_code == 0
+    assert tree(Path("one")) == tree(Path("two"))
+
+
+@pytest.mark.usefixtures("photos")
+def test_results_among_the_images_are_not_taken_for_images(toy_export: ExportReport) -> None:
+    for _ in range(2):
+        result = run(toy_export, "photos", "-o", "photos/out", *ALL_FORMATS)
+        assert result.exit_code == 0, result.stderr
+    assert num_done(Path("photos/out")) == 3
+    assert "left alone: they lie in photos/out" in result.stderr
+
+
+def test_a_bad_image_stops_nothing_and_is_tried_again(
+    toy_export: ExportReport, photos: Path
+) -> None:
+    bad = {"0-empty.png": b"", "cut.png": picture((60, 90))[:200], "text.jpg": b"no photograph"}
+    for name, content in bad.items():
+        (photos / name).write_bytes(content)
+    (photos / "one.png").write_bytes(picture((1, 1)))
+    result = run(toy_export, "photos", "-o", "out", "--format", "coco")
+    assert result.exit_code == 1
+    assert result.stdout.startswith("out: 4 images, ")
+    *failed, last = result.stderr.splitlines()
+    assert len(failed) == 3
+    for line, name, why in zip(
+        failed, sorted(bad), ("the file is empty", "damaged", "not an image"), strict=True
+    ):
+        assert line.startswith(f"segloop: failed: photos/{name}: ")
+        assert why in line
+    assert last == "segloop: 3 images failed; the same command tries them again"
+    assert len(json.loads(Path("out/coco.json").read_bytes())["images"]) == 4
+    (photos / "cut.png").write_bytes(picture((60, 90)))
+    (photos / "text.jpg").unlink()
+    (photos / "0-empty.png").unlink()
+    result = run(toy_export, "photos", "-o", "out", "--format", "coco")
+    assert result.exit_code == 0
+    assert result.stdout.endswith("4 of them done before\n")
+    assert len(json.loads(Path("out/coco.json").read_bytes())["images"]) == 5
+
+
+@pytest.mark.parametrize("image_hw", [(1, 1), (200, 30_000), (30_000, 200)])
+def test_images_of_every_shape(
+    toy_export: ExportReport, tmp_path: Path, image_hw: tuple[int, int]
+) -> None:
+    (tmp_path / "odd.png").write_bytes(picture(image_hw))
+    out = tmp_path / "out"
+    given = ("--points-per-side", 2, *ALL_FORMATS, "--copy-images")
+    result = run(toy_export, tmp_path / "odd.png", "-o", out, *given)
+    assert result.exit_code == 0, result.stderr
+    sample = open_sa1b(out).read(0)
+    assert sample.image.shape[:2] == image_hw
+    for annotation in sample.annotations:
+        assert annotation.mask().sum() == annotation.area
+    with Image.open(out / "odd_labels.png") as labels:
+        assert labels.size == (image_hw[1], image_hw[0])
+
+
+MISTAKES = {
+    "nothing there": (("none.jpg", "-o", "out"), "none.jpg: no such file or folder"),
+    "no match": (("photos/*.tiff", "-o", "out"), "nothing matches"),
+    "no images": (("empty", "-o", "out"), "empty: no image there"),
+    "damaged tar": (("bad.tar", "-o", "out"), "bad.tar is not an uncompressed tar"),
+    "output is a file": (("photos", "-o", "bad.tar"), "bad.tar is a file"),
+    "output is the input": (("photos", "-o", "photos"), "name another folder for the output"),
+    "input in the output": (("photos/trip", "-o", "photos"), "name another folder"),
+    "preset": (("photos", "-o", "out", "--preset", "best"), "choose from default, sa1b"),
+    "format": (("photos", "-o", "out", "--format", "png"), "choose from sa1b, coco"),
+    "region": (("photos", "-o", "out", "--region", "1,2,3"), "--region '1,2,3' is not x0,y0,x1,y1"),
+    "model": (("photos", "-o", "out", "--model", "sam"), "no model 'sam'"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_gets_one_line_and_exit_code_2(
+    toy_export: ExportReport, photos: Path, mistake: str
+) -> None:
+    Path("empty").mkdir()
+    Path("bad.tar").write_bytes(b"no tar")
+    before = tree(photos.parent)
+    given, words = MISTAKES[mistake]
+    arguments = given if "--model" in given else (*given, "--model", str(toy_export.folder))
+    result = CliRunner().invoke(build_app(), ["everything", *arguments], catch_exceptions=False)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("segloop: error: ")
+    assert words in line
+    assert tree(photos.parent) == before
+    assert not Path("out").exists()
+
+
+@pytest.mark.usefixtures("photos")
+def test_other_settings_in_the_same_folder_need_redo(toy_export: ExportReport) -> None:
+    run(toy_export, "photos", "-o", "out")
+    before = tree(Path("out"))
+    result = run(toy_export, "photos", "-o", "out", "--points-per-side", "2")
+    assert result.exit_code == 2
+    (line,) = result.stderr.splitlines()
+    assert "points_per_side 3 (now 2)" in line
+    assert tree(Path("out")) == before
+    assert run(toy_export, "photos", "-o", "out", "--points-per-side", "2", "--redo").exit_code == 0
+    run(toy_export, "photos", "-o", "fresh", "--points-per-side", "2")
+    assert tree(Path("out")) == tree(Path("fresh"))
+
+
+def test_counts_of_every_filter_are_summed(toy_export: ExportReport, photos: Path) -> None:
+    result = run(toy_export, photos / "a.png", photos / "b.png", "-o", "out", "--counts")
+    first, header, *rows = result.stdout.splitlines()
+    assert header.split() == ["masks", "before", "after"]
+    table = [row.rsplit(maxsplit=2)[1:] for row in rows]
+    assert int(table[0][0]) >= 2 * 9 * 3
+    assert all(int(before) >= int(after) for before, after in table)
+    assert first == f"out: 2 images, {table[-1][1]} masks"
+
+
+@pytest.mark.usefixtures("photos")
+def test_nothing_passing_the_filters_is_explained(toy_export: ExportReport) -> None:
+    result = run(toy_export, "photos/a.png", "-o", "out", "--nms", "0.7")
+    assert "no mask passed" not in result.stderr
+    command = ["everything", "photos/a.png", "-o", "none", "--model", str(toy_export.folder)]
+    command += ["--min-iou", "99", "--points-per-side", "2"]
+    result = CliRunner().invoke(build_app(), command, catch_exceptions=False)
+    assert result.exit_code == 0
+    assert result.stdout == "none: 1 images, 0 masks\n"
+    assert "no mask passed the filters" in result.stderr
+
+
+def test_a_folder_that_takes_no_files_gets_one_line(toy_export: ExportReport, photos: Path) -> None:
+    closed = photos.parent / "closed"
+    closed.mkdir(mode=0o500)
+    if os.access(closed, os.W_OK):
+        # The superuser may write everywhere; /proc refuses even that one.
+        closed = Path("/proc/segloop")
+        if not closed.parent.is_dir():
+            pytest.skip("nothing is closed to this user")
+    result = run(toy_export, "photos", "-o", closed)
+    assert result.exit_code == 2
+    (line,) = result.stderr.splitlines()
+    assert str(closed) in line
+
+
+def test_tars_are_read_and_images_of_one_name_numbered(
+    toy_export: ExportReport, photos: Path
+) -> None:
+    subprocess.run(["tar", "-cf", "set.tar", "-C", photos, "a.png", "trip/a.png"], check=True)
+    result = run(toy_export, "photos/a.png", "set.tar", "-o", "out")
+    assert result.exit_code == 0, result.stderr
+    assert {name for name in tree(Path("out")) if name.endswith("a.json") or "-2" in name} == {
+        "a.json",
+        "a-2.json",
+        "trip/a.json",
+    }
+    assert Path("out/a.json").read_bytes().count(b'"area"') == Path(
+        "out/a-2.json"
+    ).read_bytes().count(b'"area"')
+
+
+def test_presets_are_changed_where_asked() -> None:
+    from segloop.predict.automatic import PRESETS
+
+    assert build_config("default") == PRESETS["default"]
+    changed = build_config("sa1b", points_per_side=7, box_nms_threshold=None)
+    assert changed.points_per_side == 7
+    assert changed.crop_layers == PRESETS["sa1b"].crop_layers == 2
+    with pytest.raises(InputError, match="'best': choose from"):
+        build_config("best")
+
+
+def test_how_far_a_run_has_come() -> None:
+    assert Outcome(num_images=3).standing(9, " without --redo") == (
+        "3 of 9 images are done; the same command without --redo goes on from there"
+    )

@@ -239,7 +239,7 @@ def _draw(
     points_xy: FloatArray,
     config: AutomaticConfig,
 ) -> Iterator[tuple[int, EncodedMasks]]:
-    """For each batch of points how many they are and their masks of enough predicted IoU."""
+    """For each batch of points their number and their masks predicted well enough; prompt_index counts in the batch."""
     if not len(points_xy):
         return
     x0, y0, x1, y1 = crop.box_xyxy
@@ -259,7 +259,7 @@ def _draw(
         rows, outputs = drawn_outputs(predicted_iou, floors)
         drawn = [cut(one) for one in logits]
         scores = predicted_iou[rows, outputs]
-        masks = _encode(drawn, scores, batch_xy[rows], start + rows, outputs, crop, image_hw)
+        masks = _encode(drawn, scores, batch_xy[rows], rows, outputs, crop, image_hw)
         yield len(batch_xy), masks
 
 

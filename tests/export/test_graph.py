@@ -8,7 +8,7 @@ import onnxruntime
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from segloop.export.graph import check_graph, choose_by_rows, compress, strip
+from segloop.export.graph import AtLeast, append, check_graph, choose_by_size, compress, strip
 
 WEIGHT = np.random.default_rng(0).normal(size=(40, 30)).astype(np.float32)
 
@@ -49,7 +49,7 @@ def rows(num: int) -> np.ndarray:
 
 def test_the_branch_goes_by_the_number_of_rows() -> None:
     bias = np.ones(30, dtype=np.float32)
-    model = choose_by_rows(model_of("Neg"), model_of("Add", bias), "x")
+    model = choose_by_size([(AtLeast("x", 0, 2), model_of("Add", bias))], model_of("Neg"))
     check_graph(model)
     np.testing.assert_allclose(run(model, rows(1)), -(rows(1) @ WEIGHT), rtol=1e-4, atol=1e-5)
     for num in (2, 5):
@@ -58,19 +58,48 @@ def test_the_branch_goes_by_the_number_of_rows() -> None:
 
 
 def test_a_weight_of_both_branches_is_stored_once() -> None:
-    single, joined = model_of("Neg"), choose_by_rows(model_of("Neg"), model_of("Abs"), "x")
+    single, joined = (
+        model_of("Neg"),
+        choose_by_size([(AtLeast("x", 0, 2), model_of("Abs"))], model_of("Neg")),
+    )
     stored = [tensor for tensor in joined.graph.initializer if tensor.dims == [40, 30]]
     assert len(stored) == 1
     assert joined.ByteSize() < 1.5 * single.ByteSize()
 
 
-def test_one_row_may_be_the_name_of_a_branchs_own_value() -> None:
+def test_a_condition_may_have_the_name_of_a_branchs_own_value() -> None:
     first = model_of("Neg")
     for node in first.graph.node:
         for names in (node.input, node.output):
-            names[:] = ["one_row" if name == "product" else name for name in names]
-    model = choose_by_rows(first, model_of("Abs"), "x")
+            names[:] = ["holds_0" if name == "product" else name for name in names]
+    model = choose_by_size([(AtLeast("x", 0, 2), model_of("Abs"))], first)
     np.testing.assert_allclose(run(model, rows(1)), -(rows(1) @ WEIGHT), rtol=1e-4, atol=1e-5)
+
+
+def test_the_first_option_that_holds_is_taken() -> None:
+    options = [(AtLeast("x", 0, 5), model_of("Abs")), (AtLeast("x", 0, 3), model_of("Relu"))]
+    model = choose_by_size(options, model_of("Neg"))
+    check_graph(model)
+    product = rows(6) @ WEIGHT
+    for num, expected in ((6, np.abs(product)), (3, np.maximum(product[:3], 0))):
+        np.testing.assert_allclose(run(model, rows(6)[:num]), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(run(model, rows(6)[:2]), -product[:2], rtol=1e-4, atol=1e-5)
+
+
+def test_a_tail_runs_on_the_values_of_the_head() -> None:
+    model, tail = model_of("Neg"), model_of("Abs")
+    for names in (tail.graph.node[0].output, tail.graph.node[1].input):
+        names[:] = ["y" if name == "product" else name for name in names]
+    head, second = helper.make_node("Identity", ["y"], ["in"], "pass"), tail.graph
+    del second.input[:], second.node[0], second.initializer[:]
+    second.input.append(helper.make_tensor_value_info("in", TensorProto.FLOAT, ["M", 30]))
+    second.output[0].name = "out"
+    second.node[0].input[:], second.node[0].output[:] = ["in"], ["out"]
+    model.graph.node.append(head)
+    append(model.graph, second, "tail/")
+    model.graph.output[0].name = "out"
+    check_graph(model)
+    np.testing.assert_allclose(run(model, rows(2)), np.abs(rows(2) @ WEIGHT), rtol=1e-4, atol=1e-5)
 
 
 def test_stripping_leaves_no_notes_and_the_same_results() -> None:

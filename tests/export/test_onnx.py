@@ -78,7 +78,8 @@ def test_sizes_are_free_and_named(toy_export: ExportReport) -> None:
         "labels": ["N", "T"],
         "mask_logits": ["M", 1, 32, 32],
         "has_mask": ["M"],
-        "logits": ["N", 4, 32, 32],
+        "floors": [4],
+        "logits": ["K", 32, 32],
         "predicted_iou": ["N", 4],
     }
 

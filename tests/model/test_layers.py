@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from segloop.model.layers import MLP, Attention, LayerNorm2d
+from segloop.model.layers import MLP, Attention, LayerNorm2d, Paint, softmax_over_rows
 
 
 @pytest.fixture(autouse=True)
@@ -71,6 +71,29 @@ def test_folded_attention_from_the_image_is_exact(num_images: int) -> None:
     keys, values = torch.randn(3, 7, 32).double(), torch.randn(3, 7, 32).double()
     folded = attention.image_to_tokens(queries, keys, values)
     torch.testing.assert_close(folded, attention(queries, keys, values))
+
+
+@pytest.mark.parametrize("is_painted", [True, False])
+def test_attention_with_a_shared_image_is_exact(is_painted: bool) -> None:
+    attention = Attention(32, 16, 2).double()
+    tokens, token_values = torch.randn(3, 7, 32).double(), torch.randn(3, 7, 32).double()
+    placed, image = torch.randn(1, 40, 32).double(), torch.randn(1, 40, 32).double()
+    paint = Paint(torch.rand(3, 2, 40).double(), torch.randn(2, 32).double())
+    added = paint.spread() if is_painted else torch.zeros(3, 40, 32).double()
+    given = paint if is_painted else None
+    torch.testing.assert_close(
+        attention.tokens_to_shared(tokens, placed, image, given),
+        attention(tokens, placed + added, image + added),
+    )
+    torch.testing.assert_close(
+        attention.shared_to_tokens(placed, tokens, token_values, given),
+        attention(placed + added, tokens, token_values) + added,
+    )
+
+
+def test_softmax_over_rows_bears_large_logits() -> None:
+    logits = torch.randn(2, 3, 5) * 100.0
+    torch.testing.assert_close(softmax_over_rows(logits), torch.softmax(logits, dim=1))
 
 
 def test_folding_keeps_gradients() -> None:

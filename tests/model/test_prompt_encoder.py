@@ -118,7 +118,7 @@ def test_a_click_is_painted_around_its_place_with_the_vector_of_its_kind() -> No
     coords = torch.tensor([[[19.5, 3.5], [3.5, 27.5], [0.0, 0.0]]])
     painted = encoder.encode_clicks(coords, torch.tensor([[1, 0, -1]]), grid_size=4, stride=8)
     assert painted is not None
-    cells = painted[0].unflatten(0, (4, 4))
+    cells = painted.spread()[0].unflatten(0, (4, 4))
     far = math.exp(-(2**2 + 3**2) / (2 * CLICK_SPREAD**2))
     torch.testing.assert_close(cells[0, 2], foreground + far * background)
     torch.testing.assert_close(cells[3, 0], background + far * foreground)
@@ -132,7 +132,7 @@ def test_padding_and_boxes_are_not_painted() -> None:
     coords = torch.tensor([[[4.0, 4.0], [20.0, 20.0], [0.0, 0.0]]])
     painted = encoder.encode_clicks(coords, torch.tensor([[2, 3, -1]]), grid_size=4, stride=8)
     assert painted is not None
-    assert not painted.any()
+    assert not painted.spread().any()
 
 
 def test_a_model_without_click_maps_paints_nothing() -> None:

@@ -162,3 +162,18 @@ def test_the_first_output_does_not_depend_on_the_others_being_asked(
         logits, _ = toy.decode(features, COORDS, LABELS)
     assert not logits[:, 0].any()
     assert logits[:, 1:].flatten(2).any(-1).all()
+
+
+@pytest.mark.parametrize("click_maps", [True, False])
+def test_projecting_the_image_once_for_all_prompts_is_exact(click_maps: bool) -> None:
+    torch.manual_seed(0)
+    model = Sam(replace(MODELS["toy"], click_maps=click_maps)).eval()
+    features, coords = torch.randn(1, 32, 8, 8), torch.rand(5, 2, 2) * 64
+    labels = torch.tensor([[1, 0]] * 5)
+    with torch.no_grad():
+        shared = model.attend(features, coords, labels, is_shared=True)
+        folded = model.attend(features, coords, labels, is_shared=False)
+        chosen = model.attend(features, coords, labels)
+    for one, other, third in zip(shared, folded, chosen, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+        assert torch.equal(one, third), "five prompts are enough for sharing to pay"

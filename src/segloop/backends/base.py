@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
@@ -24,6 +24,8 @@ from segloop.prompts.prompt import PackedPrompts
 # Draw every output whatever its predicted IoU, see Backend.decode.
 DRAW_ALL: FloatArray = np.full(4, -np.inf, dtype=np.float32)
 DRAW_ALL.setflags(write=False)
+
+_BATCH_BYTES = 1 << 28
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,12 @@ class BackendSpec:
     grid_size: int
     text_width: int | None = None
     fills_boxes: bool = False
+
+    @property
+    def batch_size(self) -> int:
+        """Prompts to decode together: enough to share the image's part, few enough to bound memory (256 MB or so)."""
+        bytes_per_prompt = 4 * self.grid_size**2 * 8 * self.num_channels
+        return max(1, _BATCH_BYTES // bytes_per_prompt)
 
 
 class Backend(Protocol):
@@ -65,6 +73,20 @@ class Backend(Protocol):
         the order of drawn_outputs(); by default they are all 4 N.
         """
         ...
+
+
+def decode_in_batches(
+    decode: Callable[[PackedPrompts], tuple[FloatArray, FloatArray]],
+    prompts: PackedPrompts,
+    batch_size: int,
+) -> tuple[FloatArray, FloatArray]:
+    """What decode gives for all prompts, so many at a time."""
+    if len(prompts) <= batch_size:
+        return decode(prompts)
+    starts = range(0, len(prompts), batch_size)
+    parts = [decode(prompts.slice(start, start + batch_size)) for start in starts]
+    logits, predicted_iou = zip(*parts, strict=True)
+    return np.concatenate(logits), np.concatenate(predicted_iou)
 
 
 def drawn_outputs(predicted_iou: FloatArray, floors: FloatArray) -> tuple[IntArray, IntArray]:

@@ -14,12 +14,12 @@ from typing import Any, cast
 import numpy as np
 import onnxruntime  # type: ignore[import-untyped]
 
-from segloop.backends.base import DRAW_ALL, BackendSpec, drawn_outputs
+from segloop.backends.base import DRAW_ALL, BackendSpec, decode_in_batches
 from segloop.errors import InputError, WeightsError
 from segloop.geometry.frames import FloatArray
 from segloop.prompts.prompt import PackedPrompts
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 ENCODER_FILE, DECODER_FILE, DESCRIPTION_FILE = "encoder.onnx", "decoder.onnx", "model.json"
 GRAPH_FILES = (ENCODER_FILE, DECODER_FILE)
 
@@ -58,6 +58,13 @@ class OnnxBackend:
             raise InputError(
                 f"model {self._spec.name} takes no text; load its PyTorch weights for that"
             )
+        return decode_in_batches(
+            lambda part: self._decode(features, part, floors), prompts, self._spec.batch_size
+        )
+
+    def _decode(
+        self, features: FloatArray, prompts: PackedPrompts, floors: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
         mask_logits, has_mask = prompts.mask_logits, prompts.has_mask
         if mask_logits is None:
             # One row for all prompts lets the decoder share the image side among them.
@@ -70,9 +77,10 @@ class OnnxBackend:
             "labels": prompts.labels,
             "mask_logits": mask_logits,
             "has_mask": has_mask,
+            "floors": floors,
         }
         logits, predicted_iou = self._decoder.run(None, inputs)
-        return cast("FloatArray", logits[drawn_outputs(predicted_iou, floors)]), predicted_iou
+        return cast("FloatArray", logits), cast("FloatArray", predicted_iou)
 
 
 def read_description(folder: Path) -> tuple[BackendSpec, dict[str, str]]:

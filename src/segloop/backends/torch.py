@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from segloop.backends.base import DRAW_ALL, BackendSpec
+from segloop.backends.base import DRAW_ALL, BackendSpec, decode_in_batches
 from segloop.errors import InputError
 from segloop.geometry.frames import FloatArray
 from segloop.model.sam import Sam
@@ -48,6 +48,13 @@ class TorchBackend:
         self, features: FloatArray, prompts: PackedPrompts, floors: FloatArray = DRAW_ALL
     ) -> tuple[FloatArray, FloatArray]:
         """Mask logits (K, L, L) of the masks predicted better than floors (4,), and predicted IoU (N, 4)."""
+        return decode_in_batches(
+            lambda part: self._decode(features, part, floors), prompts, self._spec.batch_size
+        )
+
+    def _decode(
+        self, features: FloatArray, prompts: PackedPrompts, floors: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
         has_mask = prompts.mask_logits is not None
         with torch.inference_mode():
             logits, predicted_iou = self._model.decode(

@@ -1,11 +1,12 @@
-"""Surgery on ONNX graphs: two traces of one network in one file, and weights stored in fewer bytes.
+"""Surgery on ONNX graphs: several traces of one network in one file, and weights stored in fewer bytes.
 
 Knows nothing of Segment Anything; nodes used are of the standard operator set alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
@@ -34,37 +35,77 @@ def strip(model: ModelProto) -> None:
         del part.metadata_props[:]
 
 
-def choose_by_rows(one_row: ModelProto, many_rows: ModelProto, name: str) -> ModelProto:
-    """One model out of two traces with the same inputs and outputs: one_row runs where input `name` has a single row.
+@dataclass(frozen=True)
+class AtLeast:
+    """The condition that an input's axis has at least so many entries."""
 
-    Weights that both hold are stored once, outside the two branches.
+    name: str
+    axis: int
+    size: int
+
+
+def choose_by_size(
+    options: Sequence[tuple[AtLeast, ModelProto]], otherwise: ModelProto
+) -> ModelProto:
+    """One model out of several traces with the same inputs and outputs: the first whose condition holds runs.
+
+    Weights that several hold are stored once, outside the branches.
     """
     weights: dict[tuple[int, tuple[int, ...], bytes], TensorProto] = {}
-    branches = [
-        _as_branch(graph, prefix, weights)
-        for graph, prefix in ((one_row.graph, "one/"), (many_rows.graph, "many/"))
-    ]
-    num_rows = helper.make_node("Shape", [name], ["num_rows"], start=0, end=1)
-    is_one = helper.make_node("Equal", ["num_rows", "one_row"], ["has_one_row"])
-    outputs = many_rows.graph.output
-    choice = helper.make_node(
-        "If",
-        ["has_one_row"],
-        [output.name for output in outputs],
-        then_branch=branches[0],
-        else_branch=branches[1],
-    )
-    one = numpy_helper.from_array(np.array([1], dtype=np.int64), "one_row")
+    nodes: list[NodeProto] = []
+    branch = _as_branch(otherwise.graph, f"{len(options)}/", weights)
+    for index, (condition, model) in reversed(tuple(enumerate(options))):
+        size, limit, holds = (f"{part}_{index}" for part in ("size", "limit", "holds"))
+        nodes += [
+            helper.make_node(
+                "Shape", [condition.name], [size], start=condition.axis, end=condition.axis + 1
+            ),
+            helper.make_node("Constant", [], [limit], value_ints=[condition.size]),
+            helper.make_node("GreaterOrEqual", [size, limit], [holds]),
+        ]
+        choice = helper.make_node(
+            "If",
+            [holds],
+            [f"{index}/chosen/{output.name}" for output in otherwise.graph.output],
+            then_branch=_as_branch(model.graph, f"{index}/", weights),
+            else_branch=branch,
+        )
+        values = [
+            helper.make_tensor_value_info(name, output.type.tensor_type.elem_type, None)
+            for name, output in zip(choice.output, otherwise.graph.output, strict=True)
+        ]
+        branch = helper.make_graph([choice], f"choice {index}", [], values)
+    (choice,) = branch.node
+    choice.output[:] = [output.name for output in otherwise.graph.output]
     graph = helper.make_graph(
-        [num_rows, is_one, choice],
-        many_rows.graph.name,
-        list(many_rows.graph.input),
-        list(outputs),
-        initializer=[*weights.values(), one],
+        [*nodes, choice],
+        otherwise.graph.name,
+        list(otherwise.graph.input),
+        list(otherwise.graph.output),
+        initializer=list(weights.values()),
     )
     return helper.make_model(
-        graph, opset_imports=list(many_rows.opset_import), ir_version=many_rows.ir_version
+        graph, opset_imports=list(otherwise.opset_import), ir_version=otherwise.ir_version
     )
+
+
+def append(graph: GraphProto, tail: GraphProto, prefix: str) -> None:
+    """Run `tail` after `graph`, on values of its inputs' names; the outputs it names are among the graph's values then."""
+    kept = {value.name: value.name for value in (*tail.input, *tail.output)}
+
+    def renamed(name: str) -> str:
+        return name and kept.get(name, prefix + name)
+
+    for tensor in tail.initializer:
+        own = graph.initializer.add()
+        own.CopyFrom(tensor)
+        own.name = renamed(tensor.name)
+    for node in tail.node:
+        copy = graph.node.add()
+        copy.CopyFrom(node)
+        copy.name = prefix + node.name
+        copy.input[:] = [renamed(name) for name in node.input]
+        copy.output[:] = [renamed(name) for name in node.output]
 
 
 def _as_branch(

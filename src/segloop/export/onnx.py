@@ -10,19 +10,13 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import logging
 import os
 import shutil
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from onnx import ModelProto
-from torch import Tensor, nn
 
 from segloop.backends.base import BackendSpec
 from segloop.backends.onnx import (
@@ -34,12 +28,12 @@ from segloop.backends.onnx import (
 )
 from segloop.backends.torch import TorchBackend
 from segloop.errors import InputError, WeightsError
-from segloop.export.graph import PRECISIONS, Precision, check_graph, choose_by_rows, compress, strip
+from segloop.export.graph import PRECISIONS, Precision, check_graph, compress
 from segloop.export.parity import Agreement, compare_backends
+from segloop.export.trace import quiet_exporter, trace_decoder, trace_encoder
 from segloop.model.sam import Sam
 from segloop.weights.load import config_to_json
 
-OPSET = 20
 _LARGEST_FILE = (1 << 31) - 1
 
 
@@ -95,7 +89,7 @@ def export_onnx(
     if target.exists() and not target.is_dir():
         raise WeightsError(f"{target} is a file; name a folder to export to")
     own = copy.deepcopy(model).cpu().float().eval()
-    with torch.no_grad(), _quiet_exporter():
+    with torch.no_grad(), quiet_exporter():
         graphs = {ENCODER_FILE: trace_encoder(own), DECODER_FILE: trace_decoder(own)}
     contents = {file: _serialize(graph, file, precision) for file, graph in graphs.items()}
     spec = _spec(own, name, contents)
@@ -129,124 +123,6 @@ def export_onnx(
         decoder_bytes=len(contents[DECODER_FILE]),
         agreement=agreement,
     )
-
-
-def trace_encoder(model: Sam) -> ModelProto:
-    """The graph from image to features."""
-    side = model.config.input_size
-    return _trace(_Encode(model), {"image": torch.zeros(1, 3, side, side)}, {}, ("features",))
-
-
-def trace_decoder(model: Sam) -> ModelProto:
-    """The graph from features and prompts to masks.
-
-    It holds two traces, one for a mask row that all prompts share and one for a row each: in the first, a good part of the
-    image side is computed once for all prompts.
-    """
-    shared = _trace_decoder(model, shares_mask=True)
-    own = _trace_decoder(model, shares_mask=False)
-    return choose_by_rows(shared, own, "mask_logits")
-
-
-def _trace_decoder(model: Sam, shares_mask: bool) -> ModelProto:
-    config = model.config
-    # Two or three of everything: a size of 1 would be taken for a constant.
-    num_prompts, num_tokens = 3, 2
-    num_masks = 1 if shares_mask else num_prompts
-    inputs = {
-        "features": torch.zeros(1, config.width, config.grid_size, config.grid_size),
-        "coords": torch.zeros(num_prompts, num_tokens, 2),
-        "labels": torch.ones(num_prompts, num_tokens, dtype=torch.int64),
-        "mask_logits": torch.zeros(num_masks, 1, config.logit_size, config.logit_size),
-        "has_mask": torch.ones(num_masks),
-    }
-    free: dict[str, tuple[int, ...]] = {"coords": (0, 1), "labels": (0, 1)}
-    if not shares_mask:
-        free |= {"mask_logits": (0,), "has_mask": (0,)}
-    graph = _trace(_Decode(model), inputs, free, ("logits", "predicted_iou"))
-    _name_sizes(graph)
-    return graph
-
-
-def _name_sizes(model: ModelProto) -> None:
-    """Call the free sizes N, T and M."""
-    free = {
-        "coords": ("N", "T"),
-        "labels": ("N", "T"),
-        "mask_logits": ("M",),
-        "has_mask": ("M",),
-        "logits": ("N",),
-        "predicted_iou": ("N",),
-    }
-    for value in (*model.graph.input, *model.graph.output):
-        for place, size in enumerate(free.get(value.name, ())):
-            value.type.tensor_type.shape.dim[place].dim_param = size
-
-
-class _Encode(nn.Module):
-    def __init__(self, model: Sam) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, image: Tensor) -> Tensor:
-        return self.model.encode(image)
-
-
-class _Decode(nn.Module):
-    def __init__(self, model: Sam) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(
-        self,
-        features: Tensor,
-        coords: Tensor,
-        labels: Tensor,
-        mask_logits: Tensor,
-        has_mask: Tensor,
-    ) -> tuple[Tensor, Tensor]:
-        return self.model.decode(features, coords, labels, mask_logits, has_mask)
-
-
-def _trace(
-    module: nn.Module,
-    inputs: dict[str, Tensor],
-    free: dict[str, tuple[int, ...]],
-    outputs: tuple[str, ...],
-) -> ModelProto:
-    sizes: dict[str, Any] = {
-        name: dict.fromkeys(free.get(name, ()), torch.export.Dim.DYNAMIC) for name in inputs
-    }
-    program = torch.onnx.export(
-        module.eval(),
-        tuple(inputs.values()),
-        None,
-        input_names=list(inputs),
-        output_names=list(outputs),
-        opset_version=OPSET,
-        dynamic_shapes=sizes,
-        dynamo=True,
-        external_data=False,
-        verbose=False,
-    )
-    assert program is not None
-    graph: ModelProto = program.model_proto
-    strip(graph)
-    return graph
-
-
-@contextmanager
-def _quiet_exporter() -> Iterator[None]:
-    """Keep the exporter's remarks on packages it does not find, and on its own deprecations, from the user."""
-    logger = logging.getLogger("torch.onnx._internal.exporter._registration")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
 
 
 def _serialize(graph: ModelProto, file: str, precision: Precision) -> bytes:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segloop.model.config import DecoderConfig
-from segloop.model.layers import MLP, Attention
+from segloop.model.layers import MLP, Attention, Paint
 
 NUM_OUTPUTS = 4
 
@@ -32,9 +32,19 @@ class TwoWayLayer(nn.Module):
         self.norm4 = nn.LayerNorm(width)
 
     def forward(
-        self, tokens: Tensor, image: Tensor, prompt: Tensor, places: Tensor
+        self,
+        tokens: Tensor,
+        image: Tensor,
+        prompt: Tensor,
+        places: Tensor,
+        *,
+        is_shared: bool = False,
+        paint: Paint | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Renew tokens (N, T, D) and image (N or 1, P, D); prompt and places are added to queries and keys."""
+        """Renew tokens (N, T, D) and image (N or 1, P, D); prompt and places are added to queries and keys.
+
+        is_shared: take the form of attention for one image (1, P, D) that many prompts share but for their paint.
+        """
         if self.is_first:
             tokens = self.self_attention(tokens, tokens, tokens)
         else:
@@ -42,12 +52,18 @@ class TwoWayLayer(nn.Module):
             tokens = tokens + self.self_attention(queries, queries, tokens)
         tokens = self.norm1(tokens)
 
-        tokens = self.norm2(
-            tokens + look_at_image(self.token_to_image, tokens + prompt, image + places, image)
-        )
+        placed = image + places
+        if is_shared:
+            looked = self.token_to_image.tokens_to_shared(tokens + prompt, placed, image, paint)
+        else:
+            looked = look_at_image(self.token_to_image, tokens + prompt, placed, image)
+        tokens = self.norm2(tokens + looked)
         tokens = self.norm3(tokens + self.mlp(tokens))
 
-        looked = look_at_tokens(self.image_to_token, image + places, tokens + prompt, tokens)
+        if is_shared:
+            looked = self.image_to_token.shared_to_tokens(placed, tokens + prompt, tokens, paint)
+        else:
+            looked = look_at_tokens(self.image_to_token, placed, tokens + prompt, tokens)
         return tokens, self.norm4(image + looked)
 
 
@@ -63,10 +79,10 @@ class Upscale(nn.Module):
         self.weight, self.bias = convolution.weight, convolution.bias
 
     def forward(self, cells: Tensor) -> Tensor:
-        """Cells (..., C) become (..., 4, C'): the pixels of each in row order."""
+        """Cells (rows, C) become (rows, 4 * C'): the pixels of each in row order."""
         weight = self.weight.permute(2, 3, 1, 0).flatten(0, 2)
         assert self.bias is not None
-        return F.linear(cells, weight, self.bias.repeat(4)).unflatten(-1, (4, -1))
+        return F.linear(cells, weight, self.bias.repeat(4))
 
 
 class MaskDecoder(nn.Module):
@@ -96,17 +112,31 @@ class MaskDecoder(nn.Module):
     def forward(
         self, image: Tensor, places: Tensor, prompt_tokens: Tensor, floors: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Mask logits (N, 4, 4G, 4G) and predicted IoU (N, 4), the latter raw: nothing bounds it to 0..1.
+        """Mask logits (N, 4, 4G, 4G) and predicted IoU (N, 4); with floors (4,) see finish(). Inputs as for attend()."""
+        image, drawing, predicted_iou = self.attend(image, places, prompt_tokens)
+        return self.finish(image, drawing, predicted_iou, floors), predicted_iou
 
-        image: (N or 1, P, D), the embedding with the dense prompt added. places: (1, P, D), the position code of the grid.
-        prompt_tokens: (N, T, D). With floors (4,), one an output, only the K masks predicted better are drawn and the logits
-        are (K, 4G, 4G), by prompt and then by output.
+    def attend(
+        self,
+        image: Tensor,
+        places: Tensor,
+        prompt_tokens: Tensor,
+        *,
+        is_shared: bool = False,
+        paint: Paint | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The image as each prompt sees it (N, P, D), what draws its masks (N, 4, C), and their predicted IoU (N, 4).
+
+        The latter is raw: nothing bounds it to 0..1. image: (N or 1, P, D), the embedding with the dense prompt added.
+        places: (1, P, D), the position code of the grid. prompt_tokens: (N, T, D). is_shared: the image is (1, P, D) and
+        projected once for all prompts; paint is then what each adds to it. See sharing_pays.
         """
         own = torch.cat([self.iou_token.weight, self.mask_tokens.weight])[None]
         prompt = torch.cat([own.expand(prompt_tokens.shape[0], -1, -1), prompt_tokens], dim=1)
 
-        tokens = prompt
-        for layer in self.layers:
+        first, *others = self.layers
+        tokens, image = first(prompt, image, prompt, places, is_shared=is_shared, paint=paint)
+        for layer in others:
             tokens, image = layer(tokens, image, prompt, places)
         looked = look_at_image(self.final_attention, tokens + prompt, image + places, image)
         tokens = self.final_norm(tokens + looked)
@@ -114,18 +144,36 @@ class MaskDecoder(nn.Module):
         drawing = torch.stack(
             [head(tokens[:, 1 + i]) for i, head in enumerate(self.mask_heads)], dim=1
         )
-        predicted_iou = self.iou_head(tokens[:, 0])
+        return image, drawing, self.iou_head(tokens[:, 0])
+
+    def finish(
+        self, image: Tensor, drawing: Tensor, predicted_iou: Tensor, floors: Tensor | None
+    ) -> Tensor:
+        """Mask logits (N, 4, 4G, 4G) of what attend() gave.
+
+        With floors (4,), one an output, only the K masks predicted better are drawn and the logits are (K, 4G, 4G), by
+        prompt and then by output.
+        """
         if floors is None:
-            return unfold_cells(drawing @ self._upscale(image).transpose(1, 2)), predicted_iou
+            return unfold_cells(self.draw(image, drawing))
         is_drawn = ~(predicted_iou <= floors)
-        rows = is_drawn.any(dim=1)
-        values = drawing[rows] @ self._upscale(image[rows]).transpose(1, 2)
-        return unfold_cells(values[is_drawn[rows]]), predicted_iou
+        wanted = is_drawn.any(dim=1)
+        if not wanted.all():
+            image, drawing, is_drawn = image[wanted], drawing[wanted], is_drawn[wanted]
+        values = self.draw(image, drawing)
+        return unfold_cells(values[is_drawn])
+
+    def draw(self, image: Tensor, drawing: Tensor) -> Tensor:
+        """Mask logits (N, 4, P*16), cell by cell."""
+        return drawing @ self._upscale(image).transpose(1, 2)
 
     def _upscale(self, image: Tensor) -> Tensor:
         """Pixels (N, P*16, C) of positions (N, P, D), those of one position side by side."""
-        pixels = F.gelu(self.upscale_norm(self.upscale1(image)))
-        return F.gelu(self.upscale2(pixels)).flatten(1, 3)
+        # Matrices of rows, because runtimes add a bias within a product of two matrices only.
+        quarters = self.upscale1(image.flatten(0, 1)).reshape(-1, self.upscale_norm.weight.shape[0])
+        pixels = F.gelu(self.upscale2(F.gelu(self.upscale_norm(quarters))))
+        width = pixels.shape[1] // 4
+        return pixels.reshape(image.shape[0], 16 * image.shape[1], width)
 
 
 def unfold_cells(values: Tensor) -> Tensor:
@@ -155,3 +203,10 @@ def look_at_tokens(attention: Attention, queries: Tensor, keys: Tensor, values: 
 
 def _folding_pays(attention: Attention, tokens: Tensor) -> bool:
     return tokens.shape[1] * attention.num_heads <= attention.q_proj.in_features // 2
+
+
+def sharing_pays(num_prompts: int, num_tokens: int, width: int, config: DecoderConfig) -> bool:
+    """Whether projecting an image once for so many prompts is cheaper than folding; num_tokens is that of a prompt alone."""
+    tokens = num_prompts * (1 + NUM_OUTPUTS + num_tokens)
+    inner = config.attention_width
+    return tokens * (config.num_heads * width - inner) > width * inner

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from segloop.model.layers import LayerNorm2d
+from segloop.model.layers import LayerNorm2d, Paint
 
 NUM_LABELS = 4
 CLICK_SPREAD = 1.5  # standard deviation of a painted click, in cells of the grid
@@ -100,8 +100,8 @@ class PromptEncoder(nn.Module):
 
     def encode_clicks(
         self, coords: Tensor, labels: Tensor, grid_size: int, stride: int
-    ) -> Tensor | None:
-        """What clicks add to the dense embedding: (N, P, D), or None where this model paints none.
+    ) -> Paint | None:
+        """What clicks paint on the dense embedding, or None where this model paints none.
 
         A background and a foreground vector, each faded with the distance from its clicks. Attention to tokens can learn
         where a click is by itself, but a small model takes very long to (docs/default-model.md). Arguments as for
@@ -115,4 +115,4 @@ class PromptEncoder(nn.Module):
         near_x, near_y = torch.exp(-(offsets**2) / reach).unbind(dim=2)
         near = (near_y[..., :, None] * near_x[..., None, :]).flatten(2)  # (N, T, P)
         kinds = torch.stack([labels == 0, labels == 1], dim=1).to(near.dtype)  # (N, 2, T)
-        return (kinds @ near).transpose(1, 2) @ self.click_vectors.weight
+        return Paint(kinds @ near, self.click_vectors.weight)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from segloop.model.compact_encoder import CompactEncoder
 from segloop.model.config import CompactConfig, ModelConfig
 from segloop.model.image_encoder import ImageEncoder
-from segloop.model.mask_decoder import MaskDecoder
+from segloop.model.mask_decoder import MaskDecoder, sharing_pays
 from segloop.model.prompt_encoder import PromptEncoder
 
 
@@ -41,11 +41,31 @@ class Sam(nn.Module):
         text: Tensor | None = None,
         floors: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Mask logits (N, 4, 4G, 4G) and predicted IoU (N, 4) for N prompts; with floors (4,) see MaskDecoder.forward.
+        """Mask logits (N, 4, 4G, 4G) and predicted IoU (N, 4) for N prompts; with floors (4,) see MaskDecoder.finish.
 
         features: (N or 1, C, G, G), the prompts' images or the one they share. coords: (N, T, 2) input pixels.
         labels: (N, T), see PromptEncoder.encode_points. mask_logits: (N or 1, 1, 4G, 4G). has_mask: (N or 1,), 0 where a
         row of mask_logits is to be ignored. text: (N, text_width).
+        """
+        image, drawing, predicted_iou = self.attend(
+            features, coords, labels, mask_logits, has_mask, text
+        )
+        return self.mask_decoder.finish(image, drawing, predicted_iou, floors), predicted_iou
+
+    def attend(
+        self,
+        features: Tensor,
+        coords: Tensor,
+        labels: Tensor,
+        mask_logits: Tensor | None = None,
+        has_mask: Tensor | None = None,
+        text: Tensor | None = None,
+        is_shared: bool | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The part of decode() before masks are drawn, see MaskDecoder.attend.
+
+        is_shared: whether to project the image once for all prompts, which takes a single row of features and of
+        mask_logits; by default where that is possible and cheaper.
         """
         grid_size = features.shape[-1]
         tokens = self.prompt_encoder.encode_points(
@@ -54,14 +74,18 @@ class Sam(nn.Module):
         if text is not None:
             tokens = torch.cat([self.prompt_encoder.encode_text(text), tokens], dim=1)
         dense = self.prompt_encoder.encode_masks(mask_logits, has_mask)
-        clicks = self.prompt_encoder.encode_clicks(
+        paint = self.prompt_encoder.encode_clicks(
             coords, labels, grid_size, self.config.encoder.stride
         )
-        if clicks is not None:
-            dense = dense + clicks
         image = features.flatten(2).transpose(1, 2).contiguous() + dense
+        if is_shared is None:
+            is_shared = image.shape[0] == 1 and sharing_pays(
+                tokens.shape[0], tokens.shape[1], self.config.width, self.config.decoder
+            )
+        if paint is not None and not is_shared:
+            image, paint = image + paint.spread(), None
         places = self.prompt_encoder.position_code.grid(grid_size)
-        return self.mask_decoder(image, places, tokens, floors)
+        return self.mask_decoder.attend(image, places, tokens, is_shared=is_shared, paint=paint)
 
 
 def build_image_encoder(config: ModelConfig) -> nn.Module:

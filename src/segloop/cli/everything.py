@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -112,6 +113,17 @@ class Outcome:
 
 
 @dataclass(frozen=True)
+class Order:
+    """What was asked for."""
+
+    paths: Sequence[str]
+    out: Path
+    config: AutomaticConfig
+    wanted: WantedFiles
+    redo: bool
+
+
+@dataclass(frozen=True)
 class Run:
     """All that is the same for every image."""
 
@@ -159,10 +171,6 @@ def everything(
       segloop everything 'shots/**/*.jpg' set.tar -o out --copy-images
       segloop everything photos -o fine --preset sa1b --counts
     """
-    from segloop.cli.run_folder import Manifest, open_run
-    from segloop.data.folder import find_images
-    from segloop.predict.predictor import load
-
     wanted = WantedFiles.parse(formats, copy_images)
     config = build_config(
         preset,
@@ -175,27 +183,43 @@ def everything(
         mask_nms_threshold=mask_nms,
         region_xyxy=None if region is None else box_numbers(region, "--region"),
     )
-    found = find_images(paths, exclude=out)
+    order = Order(paths, out, config, wanted, redo=redo)
+    outcome, num_earlier = _fulfil(order, partial(_load, model, device, threads))
+    _report(outcome, out, num_earlier=num_earlier, counts=counts)
+
+
+def _load(model: str, device: str, threads: int | None) -> Predictor:
+    from segloop.predict.predictor import load
+
+    return load(model, device=device, threads=threads)
+
+
+def _fulfil(order: Order, predictor: Callable[[], Predictor]) -> tuple[Outcome, int]:
+    """Do what is not done yet: what has come of it, and how many images were done before."""
+    from segloop.cli.run_folder import Manifest, open_run
+    from segloop.data.folder import find_images
+
+    found = find_images(order.paths, exclude=order.out)
     if found.num_excluded:
-        say(f"segloop: {found.num_excluded} files are left alone: they lie in {out}")
-    predictor = load(model, device=device, threads=threads)
-    settings = {name: value for name, value in asdict(config).items() if name != "batch_size"}
-    spec = predictor.spec
+        say(f"segloop: {found.num_excluded} files are left alone: they lie in {order.out}")
+    loaded = predictor()
+    settings = asdict(order.config)
+    del settings["batch_size"]  # it changes time and memory, not masks
+    spec = loaded.spec
     manifest = Manifest(segloop.__version__, spec.name, spec.identity, settings)
-    with open_run(out, manifest) as folder:
-        jobs, done = folder.plan(found.images, wanted.files_of, redo=redo)
-        run = Run(predictor, config, wanted, folder)
+    with open_run(order.out, manifest) as folder:
+        jobs, done = folder.plan(found.images, order.wanted.files_of, redo=order.redo)
         outcome = Outcome(num_images=len(done), num_masks=sum(one.num_masks for one in done))
-        again = " without --redo" if redo else ""
+        again = " without --redo" if order.redo else ""
         try:
-            _process(run, jobs, outcome)
+            _process(Run(loaded, order.config, order.wanted, folder), jobs, outcome)
         except KeyboardInterrupt as error:
             say(f"segloop: interrupted: {outcome.standing(len(found.images), again)}")
             raise typer.Exit(INTERRUPTED) from error
         except CommandError as error:
             standing = outcome.standing(len(found.images), again)
             raise CommandError(f"{error}; {standing}") from error
-    _report(outcome, out, num_earlier=len(done), counts=counts)
+    return outcome, len(done)
 
 
 def build_config(preset: str, **changes: object) -> AutomaticConfig:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -82,6 +83,82 @@ def test_padding_of_the_logits_does_not_reach_the_image() -> None:
     logits = np.ones((16, 16), dtype=np.float32)
     logits[9:] = -1000.0  # beyond the content, whose lower edge is row 8
     assert frame.logits_to_image(logits)[:16].min() == pytest.approx(1.0)
+
+
+RESIZED = [
+    Frame((300, 200), 64, 16),
+    Frame((700, 900), 64, 16),  # in several bands
+    Frame((20, 40), 64, 16),
+    Frame((64, 40), 64, 16),
+    Frame((32, 32), 64, 16),
+    Frame((1, 1), 64, 16),
+    Frame((200, 3000), 128, 32),
+    Frame((3000, 200), 128, 32),
+    Frame((120, 77), 100, 16),
+    Frame((250, 180), 96, 32),
+]
+resized_cases = pytest.mark.parametrize(
+    "frame", RESIZED, ids=lambda f: f"{f.image_hw}-{f.input_size}-{f.logit_size}"
+)
+
+
+def random_logits(size: int, seed: int) -> np.ndarray:
+    noise = np.random.default_rng(seed).standard_normal((size, size)).astype(np.float32)
+    return cv2.GaussianBlur(noise, (0, 0), 1.0)
+
+
+@resized_cases
+def test_logits_go_through_two_plain_resizes(frame: Frame) -> None:
+    logits = random_logits(frame.logit_size, 0)
+    square = cv2.resize(logits, (frame.input_size,) * 2, interpolation=cv2.INTER_LINEAR)
+    height, width = frame.content_hw
+    content = np.ascontiguousarray(square[:height, :width])
+    expected = cv2.resize(content, frame.image_hw[::-1], interpolation=cv2.INTER_LINEAR)
+    restored = frame.logits_to_image(logits)
+    assert restored.dtype == np.float32
+    np.testing.assert_allclose(restored, expected, rtol=0, atol=1e-5)
+
+
+@given(
+    st.tuples(st.integers(1, 100), st.integers(1, 100)),
+    st.sampled_from([(32, 8), (24, 8), (40, 8), (56, 8), (30, 8), (16, 16), (64, 64)]),
+    st.integers(0, 2**32 - 1),
+    st.tuples(shares, shares, shares, shares),
+)
+@settings(deadline=None, max_examples=200)
+def test_a_window_is_that_part_of_the_image_to_the_bit(
+    image_hw: tuple[int, int],
+    sizes: tuple[int, int],
+    seed: int,
+    places: tuple[float, float, float, float],
+) -> None:
+    frame, logits = Frame(image_hw, *sizes), random_logits(sizes[1], seed)
+    height, width = image_hw
+    x0, x1 = sorted(int(place * (width - 1)) for place in places[:2])
+    y0, y1 = sorted(int(place * (height - 1)) for place in places[2:])
+    part = frame.logits_in_window(logits, (x0, y0, x1 + 1, y1 + 1))
+    expected = frame.logits_to_image(logits)[y0 : y1 + 1, x0 : x1 + 1]
+    assert part.dtype == np.float32
+    np.testing.assert_array_equal(part, expected)
+
+
+@resized_cases
+def test_windows_of_all_kinds_are_parts_of_the_image(frame: Frame) -> None:
+    logits = random_logits(frame.logit_size, 1)
+    whole = frame.logits_to_image(logits)
+    height, width = frame.image_hw
+    middle_x, middle_y = width // 2, height // 2
+    for x0, y0, x1, y1 in [
+        (0, 0, width, height),
+        (0, 0, 1, 1),
+        (0, height - 1, width, height),
+        (width - 1, height - 1, width, height),
+        (middle_x, 0, middle_x + 1, height),
+        (0, middle_y, width, middle_y + 1),
+        (width // 3, height // 3, middle_x + 1, middle_y + 1),
+    ]:
+        part = frame.logits_in_window(logits, (x0, y0, x1, y1))
+        np.testing.assert_array_equal(part, whole[y0:y1, x0:x1])
 
 
 def test_logits_of_another_size_are_our_own_mistake() -> None:

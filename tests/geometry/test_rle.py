@@ -11,7 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segloop.errors import InputError
-from segloop.geometry.rle import Rle, decode_rle, decode_rle_window, encode_rle
+from segloop.geometry.rle import (
+    Rle,
+    decode_rle,
+    decode_rle_window,
+    encode_rle,
+    encode_rle_window,
+)
 
 VECTORS = json.loads((Path(__file__).parent.parent / "vectors" / "rle.json").read_text())
 
@@ -86,3 +92,58 @@ def test_a_window_is_that_part_of_the_mask(data: st.DataObject) -> None:
 def test_a_window_of_broken_runs_is_an_error(counts: str) -> None:
     with pytest.raises(InputError, match="do not fit its size"):
         decode_rle_window(Rle((3, 3), counts), (0, 0, 1, 1))
+
+
+def pasted(pixels: np.ndarray, origin_xy: tuple[int, int], size_hw: tuple[int, int]) -> np.ndarray:
+    mask = np.zeros(size_hw, dtype=bool)
+    x, y = origin_xy
+    mask[y : y + pixels.shape[0], x : x + pixels.shape[1]] = pixels
+    return mask
+
+
+@given(st.data())
+@settings(deadline=None, max_examples=200)
+def test_a_window_is_written_as_the_whole_mask_is(data: st.DataObject) -> None:
+    height, width = data.draw(st.integers(1, 9)), data.draw(st.integers(1, 9))
+    x0, x1 = sorted(data.draw(st.tuples(st.integers(0, width), st.integers(0, width))))
+    y0, y1 = sorted(data.draw(st.tuples(st.integers(0, height), st.integers(0, height))))
+    density = data.draw(st.sampled_from([0.0, 0.2, 0.5, 0.9, 1.0]))
+    draw = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+    pixels = draw.random((y1 - y0, x1 - x0)) < density
+    expected = encode_rle(pasted(pixels, (x0, y0), (height, width)))
+    assert encode_rle_window(pixels, (x0, y0), (height, width)) == expected
+
+
+@pytest.mark.parametrize("size_hw", [(1, 1), (1, 7), (7, 1), (4, 6)])
+@pytest.mark.parametrize("margins", range(16), ids="{:04b}".format)
+def test_full_windows_at_any_of_the_borders(size_hw: tuple[int, int], margins: int) -> None:
+    height, width = size_hw
+    left, top, right, bottom = ((margins >> side) & 1 for side in range(4))
+    inner_hw = (max(height - top - bottom, 0), max(width - left - right, 0))
+    origin_xy = (left if inner_hw[1] else 0, top if inner_hw[0] else 0)
+    pixels = np.ones(inner_hw, dtype=bool)
+    expected = encode_rle(pasted(pixels, origin_xy, size_hw))
+    assert encode_rle_window(pixels, origin_xy, size_hw) == expected
+
+
+def test_a_run_goes_on_over_the_foot_of_a_column() -> None:
+    pixels = np.array([[False, True], [True, True], [True, False]])
+    # Down the columns of an image of 3 by 4, from column 1 on: ...|.##|##.|...
+    expected = Rle.from_json({"size": [3, 4], "counts": [4, 4, 4]})
+    assert encode_rle_window(pixels, (1, 0), (3, 4)) == expected
+    # With a row more below, the two runs stay two.
+    expected = Rle.from_json({"size": [4, 4], "counts": [5, 2, 1, 2, 6]})
+    assert encode_rle_window(pixels, (1, 0), (4, 4)) == expected
+
+
+def test_a_window_may_be_a_view_of_a_larger_array() -> None:
+    whole = np.random.default_rng(0).random((30, 40)) < 0.5
+    for pixels in (whole[3:20:2, 5:30:3], whole.T[4:20, 2:11], np.asfortranarray(whole[:9, :8])):
+        expected = encode_rle(pasted(pixels, (6, 7), (50, 60)))
+        assert encode_rle_window(pixels, (6, 7), (50, 60)) == expected
+
+
+@pytest.mark.parametrize("origin_xy", [(-1, 0), (0, -1), (3, 0), (0, 2)])
+def test_a_window_outside_of_the_image_is_our_own_mistake(origin_xy: tuple[int, int]) -> None:
+    with pytest.raises(AssertionError):
+        encode_rle_window(np.ones((2, 3), dtype=bool), origin_xy, (3, 5))

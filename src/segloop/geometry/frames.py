@@ -91,7 +91,9 @@ class Frame:
         x0, y0, x1, y1 = window_xyxy
         (content_height, content_width), (height, width) = self.content_hw, self.image_hw
         rows, shares = _sources(y0, y1, height, content_height)
-        first, last = int(rows[0]), min(int(rows[-1]) + 1, content_height - 1)
+        # Two rows where there are two: OpenCV rounds a single one otherwise.
+        first = min(int(rows[0]), max(content_height - 2, 0))
+        last = min(int(rows[-1]) + 1, content_height - 1)
         square, offset = self._square_rows(logits, first, last)
         content = square[first - offset : last + 1 - offset, :content_width]
         if width != content_width:
@@ -103,7 +105,7 @@ class Frame:
             content = np.asarray(wide, dtype=np.float32)
         content = content[:, x0:x1]
         if height == content_height:
-            return np.ascontiguousarray(content[: y1 - y0])
+            return np.ascontiguousarray(content[rows - first])
         upper = content[rows - first]
         lower = content[np.minimum(rows + 1, last) - first]
         lower -= upper
@@ -121,7 +123,7 @@ class Frame:
             high = min(self.logit_size, last // factor + 2)
         size = (self.input_size, (high - low) * self.input_size // self.logit_size)
         band = cv2.resize(logits[low:high], size, interpolation=cv2.INTER_LINEAR)
-        return np.asarray(band, dtype=np.float32), low * factor if not rest else 0
+        return np.asarray(band, dtype=np.float32), low * factor
 
     def mask_to_logit(self, mask: npt.NDArray[np.generic]) -> FloatArray:
         """Take a mask (H, W) from the image frame to the logit frame: share of each logit pixel covered, 0 to 1."""

@@ -11,6 +11,8 @@ from segloop.geometry.encoded import EncodedMasks
 from segloop.geometry.frames import FloatArray
 from segloop.geometry.masks import IntArray
 
+_TINY = np.finfo(np.float32).tiny
+
 
 def suppress_boxes(boxes_xyxy: FloatArray, scores: FloatArray, threshold: float) -> IntArray:
     """Rows kept, best score first: each box whose IoU with a better one that is kept exceeds threshold goes.
@@ -27,8 +29,8 @@ def suppress_boxes(boxes_xyxy: FloatArray, scores: FloatArray, threshold: float)
         kept.append(order[first])
         shared = _intersection(boxes[first], boxes[rest])
         union = areas[first] + areas[rest] - shared
-        # A product, not a quotient: boxes without area suppress nothing.
-        waiting = rest[~(shared > threshold * union)]
+        # A quotient rounds as the threshold did, so an equal one does not exceed it; no area at all shares 0.
+        waiting = rest[~(shared / np.maximum(union, _TINY) > threshold)]
     return np.array(kept, dtype=np.int64)
 
 

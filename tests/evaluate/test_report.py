@@ -9,8 +9,10 @@ import segloop
 from segloop.errors import InputError
 from segloop.evaluate.baselines import BaselineScores, BaselinesResult
 from segloop.evaluate.points import PointsProtocol, PointsResult, Refinement
-from segloop.evaluate.report import points_table, write_points
+from segloop.evaluate.proposals import ImageProposals, ProposalsResult, TruthScores
+from segloop.evaluate.report import points_table, proposals_table, write_points, write_proposals
 from segloop.evaluate.truth import Counts
+from segloop.predict.automatic import AutomaticConfig
 
 
 @pytest.fixture
@@ -115,3 +117,39 @@ def test_a_folder_that_is_a_file_is_one_line(results, tmp_path):
 def test_no_partial_file_stays_behind(results, tmp_path):
     write_points(tmp_path, results)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["points.json", "points.jsonl"]
+
+
+@pytest.fixture
+def proposals() -> list[ProposalsResult]:
+    scores = (
+        TruthScores("a", 0, "cup", 900.0, "small", 0.8, 0.7, 0.6),
+        TruthScores("a", 1, None, 5000.0, "medium", 0.4, 0.0, 0.2),
+    )
+    images = (ImageProposals("a", 1200, 1000, 2.5),)
+    return [ProposalsResult("coco", "model-1", Counts(1, 2, 1, 0), scores, images, 1000, 1, 0)]
+
+
+def test_the_table_of_proposals(proposals):
+    head, row = (line.split() for line in proposals_table(proposals).splitlines())
+    assert head[:7] == ["dataset", "images", "masks", "AR@1000", "small", "medium", "large"]
+    assert row == ["coco", "1", "2", "0.350", "0.600", "0.200", "-", "0.600", "1000", "2.5"]
+    assert proposals_table([]).startswith("dataset")
+
+
+def test_written_proposals_hold_settings_summary_and_every_mask(proposals, tmp_path):
+    settings = AutomaticConfig(box_nms_threshold=0.9)
+    written = write_proposals(tmp_path, proposals, settings)
+    assert written == tmp_path / "proposals.json"
+    report = json.loads(written.read_text())
+    assert report["task"] == "proposals"
+    assert report["settings"]["box_nms_threshold"] == 0.9
+    (dataset,) = report["datasets"]
+    assert dataset["model"] == "model-1"
+    assert dataset["protocol"] == {"max_proposals": 1000, "limit": 1, "seed": 0}
+    assert dataset["summary"]["average_recall"]["mean"] == pytest.approx(0.35)
+    assert dataset["summary"]["sizes"][2]["average_recall"]["mean"] is None
+    assert dataset["images"][0]["seconds"] == 2.5
+    assert report["versions"]["segloop"] == segloop.__version__
+    rows = [json.loads(line) for line in (tmp_path / "proposals.jsonl").read_text().splitlines()]
+    assert [row["found"] for row in rows] == [0.7, 0.0]
+    assert rows[0]["category"] == "cup"

@@ -1,6 +1,6 @@
 """Everything in an image as object proposals: how many true masks are found (paper §7.3, appendix D.3).
 
-Average recall of at most 1000 automatic masks, blind to classes, at mask IoU .50 to .95 in steps of .05, counted as COCO does.
+Average recall of at most 1000 automatic masks, blind to classes, at mask IoU .50 to .95 by .05, counted as COCO does.
 """
 
 from __future__ import annotations

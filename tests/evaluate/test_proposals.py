@@ -1,0 +1,236 @@
+"""Average recall by hand, and against pycocotools' own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from segloop.errors import InputError
+from segloop.evaluate.proposals import (
+    IOU_THRESHOLDS,
+    evaluate_proposals,
+    find_truths,
+    iou_table,
+    rank_proposals,
+    size_of,
+    summarise_proposals,
+)
+from segloop.geometry.encoded import EncodedMasks
+from segloop.geometry.masks import mask_boxes
+from segloop.geometry.rle import encode_rle
+
+Rectangle = Callable[[tuple[int, int], slice, slice], np.ndarray]
+IMAGE_HW = (120, 160)
+
+
+def encoded(masks: list[np.ndarray], quality: list[float] | None = None) -> EncodedMasks:
+    """Masks with these predicted IoUs and stability 0."""
+    count, pixels = len(masks), np.array(masks, dtype=np.bool_).reshape(-1, *masks[0].shape)
+    numbers = np.arange(count)
+    scores = np.array(quality if quality is not None else [0.5] * count, dtype=np.float32)
+    return EncodedMasks(
+        image_hw=masks[0].shape[:2],
+        rles=tuple(encode_rle(mask) for mask in masks),
+        boxes_xyxy=mask_boxes(pixels),
+        areas=pixels.sum(axis=(1, 2)),
+        predicted_iou=scores,
+        stability_score=np.zeros(count, dtype=np.float32),
+        points_xy=np.zeros((count, 2), dtype=np.float32),
+        crop_boxes_xyxy=np.zeros((count, 4), dtype=np.float32),
+        prompt_index=numbers,
+        output_index=1 + numbers % 3,
+    )
+
+
+def test_a_proposal_is_counted_for_one_mask_alone() -> None:
+    # Both truths fit the one proposal; it goes to the better fit, and to no other.
+    found = find_truths(np.array([[0.62, 0.71]]))
+    assert found.sum(axis=0).tolist() == [0, 5]
+    assert found[:, 1].tolist() == [threshold <= 0.71 for threshold in IOU_THRESHOLDS]
+
+
+def test_the_better_ranked_proposal_chooses_first() -> None:
+    # At .5 the first takes truth 0, the second is left with truth 1; at .65 the first still fits 0 and nothing fits 1.
+    found = find_truths(np.array([[0.70, 0.60], [0.90, 0.55]]), (0.5, 0.65, 0.85))
+    assert found.tolist() == [[True, True], [True, False], [True, False]]
+    swapped = find_truths(np.array([[0.90, 0.55], [0.70, 0.60]]), (0.5, 0.65, 0.85))
+    assert swapped.tolist() == [[True, True], [True, False], [True, False]]
+    # A lower-ranked perfect fit comes too late for truth 0, and truth 1 goes without.
+    assert find_truths(np.array([[0.6, 0.0], [0.9, 0.0]]), (0.5,)).tolist() == [[True, False]]
+
+
+def test_an_iou_on_the_threshold_counts() -> None:
+    assert find_truths(np.array([[0.5]]), (0.5, 0.55)).tolist() == [[True], [False]]
+
+
+def test_no_proposals_find_nothing() -> None:
+    assert not find_truths(np.zeros((0, 3))).any()
+    assert iou_table((), ()).shape == (0, 0)
+
+
+def test_ranks_by_quality_and_leaves_empty_masks_out(rectangle: Rectangle) -> None:
+    masks = [rectangle(IMAGE_HW, slice(0, rows), slice(0, 10)) for rows in (5, 0, 7, 9)]
+    proposals = encoded(masks, [0.2, 0.9, 0.8, 0.4])
+    assert rank_proposals(proposals).tolist() == [2, 3, 0]
+    assert rank_proposals(proposals, 2).tolist() == [2, 3]
+
+
+def test_stability_counts_as_much_as_predicted_iou(rectangle: Rectangle) -> None:
+    proposals = encoded([rectangle(IMAGE_HW, slice(0, 5), slice(0, 5))] * 2, [0.5, 0.6])
+    proposals.stability_score[:] = 0.9, 0.7
+    assert rank_proposals(proposals).tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("area", "size"),
+    [(1, "small"), (1023, "small"), (1024, "medium"), (9215, "medium"), (9216, "large")],
+)
+def test_sizes_are_those_of_coco(area: int, size: str) -> None:
+    assert size_of(area) == size
+
+
+def test_scores_of_a_scene_by_hand(samples: Any, rectangle: Rectangle) -> None:
+    """A mask found exactly, one at IoU .8, one missed; a crowd and its proposal count for nothing."""
+    exact = rectangle(IMAGE_HW, slice(0, 20), slice(0, 20))
+    rough = rectangle(IMAGE_HW, slice(30, 80), slice(0, 50))
+    missed = rectangle(IMAGE_HW, slice(0, 10), slice(100, 110))
+    crowd = rectangle(IMAGE_HW, slice(90, 120), slice(0, 160))
+    proposals = [exact, rectangle(IMAGE_HW, slice(30, 70), slice(0, 50)), crowd]
+    dataset = samples([[exact, rough, missed, crowd]], crowds=frozenset([3]))
+    result = evaluate_proposals(
+        lambda image: encoded(proposals), dataset, name="drawn", model="none"
+    )
+    assert [score.found for score in result.scores] == pytest.approx([1.0, 0.7, 0.0])
+    assert [score.best_iou for score in result.scores] == pytest.approx([1.0, 0.8, 0.0])
+    assert (result.counts.num_masks, result.counts.num_crowds) == (3, 1)
+    summary = summarise_proposals(result)
+    assert summary.average_recall.mean == pytest.approx(1.7 / 3)
+    by_size = {one.size: (one.num_masks, one.average_recall.mean) for one in summary.sizes}
+    assert by_size["small"] == (2, pytest.approx(0.5))
+    assert by_size["medium"] == (1, pytest.approx(0.7))
+    assert by_size["large"][0] == 0
+    assert np.isnan(by_size["large"][1])
+    assert summary.mean_proposals == 3
+    assert result.images[0].num_generated == 3
+
+
+def test_no_more_proposals_count_than_are_allowed(samples: Any, rectangle: Rectangle) -> None:
+    truth = rectangle(IMAGE_HW, slice(0, 20), slice(0, 20))
+    other = rectangle(IMAGE_HW, slice(50, 60), slice(50, 60))
+    for quality, found in (([0.1, 0.2], 0.0), ([0.3, 0.2], 1.0)):
+        masks = encoded([truth, other], quality)
+        result = evaluate_proposals(
+            lambda image, masks=masks: masks,
+            samples([[truth]]),
+            name="drawn",
+            model="none",
+            max_proposals=1,
+        )
+        assert result.scores[0].found == found
+
+
+def test_nothing_generated_finds_nothing(samples: Any, rectangle: Rectangle) -> None:
+    truth = rectangle(IMAGE_HW, slice(0, 20), slice(0, 20))
+    result = evaluate_proposals(
+        lambda image: EncodedMasks.none(IMAGE_HW), samples([[truth]]), name="drawn", model="none"
+    )
+    assert summarise_proposals(result).average_recall.mean == 0
+
+
+def test_refuses_to_score_no_proposals(samples: Any) -> None:
+    with pytest.raises(InputError, match="max_proposals"):
+        evaluate_proposals(
+            lambda image: EncodedMasks.none(IMAGE_HW),
+            samples([]),
+            name="a",
+            model="b",
+            max_proposals=0,
+        )
+
+
+def test_agrees_with_pycocotools(samples: Any) -> None:
+    """COCOeval without classes, a thousand detections: overall and by size, on crowded random rectangles."""
+    rng = np.random.default_rng(0)
+    truths = [[random_rectangle(rng) for _ in range(12)] for _ in range(3)]
+    proposals = [
+        encoded(
+            [jitter(mask, rng) for mask in masks for _ in range(4)]
+            + [random_rectangle(rng) for _ in range(30)],
+            rng.permutation(78).tolist(),
+        )
+        for masks in truths
+    ]
+    waiting = iter(proposals)
+    dataset = samples(truths, crowds=frozenset([11]))
+    result = evaluate_proposals(lambda image: next(waiting), dataset, name="drawn", model="none")
+    summary = summarise_proposals(result)
+    ours = [summary.average_recall.mean, *(one.average_recall.mean for one in summary.sizes)]
+    expected = coco_average_recalls(truths, proposals)
+    assert all(0.05 < recall < 0.95 for recall in expected)
+    assert ours == pytest.approx(expected, abs=1e-12)
+
+
+def random_rectangle(rng: np.random.Generator) -> np.ndarray:
+    mask = np.zeros((200, 240), dtype=np.bool_)
+    height, width = rng.integers(8, 150, size=2)
+    y, x = rng.integers(0, 200 - height), rng.integers(0, 240 - width)
+    mask[y : y + height, x : x + width] = True
+    return mask
+
+
+def jitter(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The rectangle with its sides moved by up to an eighth."""
+    x0, y0, x1, y1 = mask_boxes(mask[None])[0].astype(int)
+    moved = np.zeros_like(mask)
+    near_x, near_y = 1 + (x1 - x0) // 8, 1 + (y1 - y0) // 8
+    top, bottom = y0 + rng.integers(0, near_y + 1), y1 - rng.integers(0, near_y + 1)
+    left, right = x0 + rng.integers(0, near_x + 1), x1 - rng.integers(0, near_x + 1)
+    moved[top : bottom + 1, left : right + 1] = True
+    return moved
+
+
+def coco_average_recalls(
+    truths: list[list[np.ndarray]], proposals: list[EncodedMasks]
+) -> list[float]:
+    """AR@1000 of all, small, medium and large masks; the last mask of an image is a crowd."""
+    annotations = [
+        {
+            "id": 100 * image + number + 1,
+            "image_id": image,
+            "category_id": 1 + number % 3,
+            "segmentation": encode_rle(mask).to_json(),
+            "area": int(mask.sum()),
+            "iscrowd": int(number == 11),
+        }
+        for image, masks in enumerate(truths)
+        for number, mask in enumerate(masks)
+    ]
+    detections = [
+        {
+            "image_id": image,
+            "category_id": 1,
+            "segmentation": rle.to_json(),
+            "score": float(score),
+        }
+        for image, masks in enumerate(proposals)
+        for rle, score in zip(masks.rles, masks.predicted_iou, strict=True)
+    ]
+    coco = COCO()
+    coco.dataset = {
+        "images": [{"id": image, "height": 200, "width": 240} for image in range(len(truths))],
+        "annotations": annotations,
+        "categories": [{"id": number} for number in (1, 2, 3)],
+        "info": {},
+    }
+    coco.createIndex()
+    evaluation = COCOeval(coco, coco.loadRes(detections), "segm")
+    evaluation.params.useCats = 0
+    evaluation.params.maxDets = [1000]
+    evaluation.evaluate()
+    evaluation.accumulate()
+    return [float(np.mean(evaluation.eval["recall"][:, 0, area, 0])) for area in range(4)]

@@ -53,8 +53,8 @@ def build_tree(masks: EncodedMasks, containment: float = 0.9, min_area_ratio: fl
 
     A parent covers at least `containment` of the mask's pixels and has at least min_area_ratio times its area. The
     latter tells a part from a near-duplicate: the IoU of a parent and its child is at most 1 / min_area_ratio (0.8 by
-    default), and masks more alike than that become siblings. Of candidates equal in area the earlier row is the
-    parent. An empty mask is a root without children. InputError unless containment is in (0, 1] and min_area_ratio
+    default); masks more alike than that are mostly siblings. Of candidates equal in area the earlier row is the parent.
+    An empty mask is a root without children. InputError unless containment is in (0, 1] and min_area_ratio
     exceeds 1.
     """
     if not 0 < containment <= 1:

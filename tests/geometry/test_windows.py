@@ -124,6 +124,12 @@ def test_pixels_between_the_outer_cut_and_the_mask_count_for_stability() -> None
     cut = assert_same_as_the_whole(logits, frame)
     assert 0 < cut.area < 300
     assert 0 < cut.stability_score < 0.2
+    # What is said by default is what the stability of the whole says by default.
+    slope = np.linspace(-3, 3, 256, dtype=np.float32).reshape(16, 16)
+    by_default = cut_mask(slope, frame)
+    whole = frame.logits_to_image(slope)
+    assert np.float32(by_default.stability_score) == stability_score(whole[None])[0]
+    assert by_default.area == np.count_nonzero(whole > 0)
     faint = cut_mask(np.minimum(logits, -0.5), frame)
     assert (faint.area, faint.stability_score, faint.box_xyxy) == (0, 0.0, (0, 0, 0, 0))
 

@@ -25,8 +25,8 @@ MUTATIONS = (
     Mutation(
         "frames: padding not cropped before resizing to the image",
         _FRAMES,
-        "square[:content_height, :content_width])",
-        "square)",
+        "last + 1 - offset, :content_width]",
+        "last + 1 - offset]",
         _TEST_FRAMES,
     ),
     Mutation(

@@ -28,8 +28,10 @@ UNMIRRORED_FOLDERS = {"vectors", "golden", "parity", "e2e", "mutants"}
 UNMIRRORED_TESTS = {"test_repository.py", "test_conftest.py", "test_bad_input.py"}
 
 PUBLIC_NAMES = {
+    "AutomaticConfig",
     "Backend",
     "Embedding",
+    "EncodedMasks",
     "Frame",
     "ImageError",
     "InputError",
@@ -38,6 +40,7 @@ PUBLIC_NAMES = {
     "Prompt",
     "WeightsError",
     "__version__",
+    "generate",
     "load",
     "load_image",
 }

@@ -15,8 +15,11 @@ if TYPE_CHECKING:
     from segloop.errors import ImageError as ImageError
     from segloop.errors import InputError as InputError
     from segloop.errors import WeightsError as WeightsError
+    from segloop.geometry.encoded import EncodedMasks as EncodedMasks
     from segloop.geometry.frames import Frame as Frame
     from segloop.geometry.masks import MaskBatch as MaskBatch
+    from segloop.predict.automatic import AutomaticConfig as AutomaticConfig
+    from segloop.predict.automatic import generate as generate
     from segloop.predict.predictor import Predictor as Predictor
     from segloop.predict.predictor import load as load
     from segloop.prompts.prompt import Prompt as Prompt
@@ -24,8 +27,10 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "AutomaticConfig": "segloop.predict.automatic",
     "Backend": "segloop.backends.base",
     "Embedding": "segloop.backends.base",
+    "EncodedMasks": "segloop.geometry.encoded",
     "Frame": "segloop.geometry.frames",
     "ImageError": "segloop.errors",
     "InputError": "segloop.errors",
@@ -33,6 +38,7 @@ _HOMES = {
     "Predictor": "segloop.predict.predictor",
     "Prompt": "segloop.prompts.prompt",
     "WeightsError": "segloop.errors",
+    "generate": "segloop.predict.automatic",
     "load": "segloop.predict.predictor",
     "load_image": "segloop.data.image",
 }

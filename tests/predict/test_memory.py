@@ -1,0 +1,105 @@
+"""What a process holds, what an image will need, and that the promise is kept by a real one."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from segloop.backends.base import BackendSpec
+from segloop.errors import InputError
+from segloop.predict.memory import (
+    batch_size_within,
+    needed_bytes,
+    peak_bytes,
+    prompt_bytes,
+    resident_bytes,
+)
+
+MEGABYTE = 1_000_000
+COMPACT = BackendSpec("compact", "", 512, 256, 128, 64)
+
+
+def test_what_is_held_is_seen() -> None:
+    before = resident_bytes()
+    block = np.ones(200 * MEGABYTE, dtype=np.uint8)
+    held = resident_bytes()
+    assert 190 * MEGABYTE < held - before < 260 * MEGABYTE
+    assert peak_bytes() >= held - 20 * MEGABYTE
+    assert block[-1] == 1
+
+
+def test_more_prompts_and_pixels_need_more() -> None:
+    least = needed_bytes(COMPACT, (1, 1), 1)
+    assert needed_bytes(COMPACT, (1, 1), 64) > needed_bytes(COMPACT, (1, 1), 32) > least
+    assert needed_bytes(COMPACT, (4000, 6000), 1) > least + 24 * MEGABYTE * 10
+    assert prompt_bytes(replace(COMPACT, num_channels=256)) > prompt_bytes(COMPACT)
+
+
+def test_the_batch_is_the_largest_that_fits() -> None:
+    spec = replace(COMPACT, input_size=64)  # an encoder that needs less than the prompts
+    held = resident_bytes()
+    limits = [held + needed_bytes(spec, (100, 100), count) + 20 * MEGABYTE for count in (1, 5, 16)]
+    sizes = [batch_size_within(spec, (100, 100), limit) for limit in limits]
+    assert sizes[0] in (1, 2)
+    assert sizes[1] in (5, 6)
+    assert sizes[2] == spec.batch_size == 16
+
+
+def test_what_cannot_be_kept_is_refused_in_one_line() -> None:
+    with pytest.raises(
+        InputError, match=r"6000 x 4000 pixels needs [0-9]+ MB .* only 50 MB"
+    ) as caught:
+        batch_size_within(COMPACT, (4000, 6000), 50 * MEGABYTE)
+    assert "\n" not in str(caught.value)
+
+
+EVERYTHING = """
+import numpy as np, sys
+from segloop.predict.automatic import AutomaticConfig, generate
+from segloop.predict.memory import batch_size_within, peak_bytes
+from segloop.predict.predictor import load
+
+height, width, limit, side = map(int, sys.argv[1:])
+predictor = load("default", threads=1)
+image = np.random.default_rng(0).integers(0, 256, (height, width, 3)).astype(np.uint8)
+config = AutomaticConfig(
+    points_per_side=side, predicted_iou_threshold=-1, stability_threshold=0, box_nms_threshold=1,
+    batch_size=batch_size_within(predictor.spec, (height, width), limit),
+)
+masks = generate(predictor, image, config).masks
+print(len(masks), peak_bytes())
+"""
+
+
+def everything_in_a_child(height: int, width: int, limit: int, side: int) -> tuple[int, int]:
+    """Masks and peak memory of a process that keeps every mask there is."""
+    arguments = [str(number) for number in (height, width, limit, side)]
+    completed = subprocess.run(
+        [sys.executable, "-c", EVERYTHING, *arguments], capture_output=True, text=True, check=True
+    )
+    num_masks, peak = completed.stdout.split()
+    return int(num_masks), int(peak)
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the system tells no memory")
+def test_the_default_model_stays_below_its_promise() -> None:
+    promise = 1200 * MEGABYTE
+    few, peak_of_few = everything_in_a_child(683, 1024, promise, 8)
+    many, peak_of_many = everything_in_a_child(683, 1024, promise, 16)
+    assert (few, many) == (192, 768)
+    assert peak_of_many < promise
+    # A mask costs its run lengths, not its pixels: 576 more of them would be 403 MB.
+    assert peak_of_many - peak_of_few < 60 * MEGABYTE
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the system tells no memory")
+def test_a_tight_promise_for_a_large_image_is_kept() -> None:
+    promise = 900 * MEGABYTE
+    num_masks, peak = everything_in_a_child(3000, 4000, promise, 2)
+    assert num_masks == 12
+    assert peak < promise

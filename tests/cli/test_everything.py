@@ -13,6 +13,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 import segloop
+from segloop.backends.base import BackendSpec
 from segloop.cli.everything import Outcome, build_config
 from segloop.cli.main import build_app
 from segloop.data.sa1b import open_sa1b
@@ -96,7 +97,7 @@ def test_the_json_holds_what_the_generator_says(toy_export: ExportReport) -> Non
     assert run(toy_export, "photos/a.png", "-o", "out").exit_code == 0
     record = json.loads(Path("out/a.json").read_bytes())
     config = build_config(
-        "default", points_per_side=3, predicted_iou_threshold=0.0, stability_threshold=0.0
+        None, points_per_side=3, predicted_iou_threshold=0.0, stability_threshold=0.0
     )
     masks = generate(segloop.load(toy_export.folder, threads=1), "photos/a.png", config).masks
     assert len(record["annotations"]) == len(masks) > 0
@@ -213,6 +214,7 @@ MISTAKES = {
     "input in the output": (("photos/trip", "-o", "photos"), "name another folder"),
     "preset": (("photos", "-o", "out", "--preset", "best"), "choose from default, sa1b"),
     "format": (("photos", "-o", "out", "--format", "png"), "choose from sa1b, coco"),
+    "memory": (("photos", "-o", "out", "--max-memory", "much"), "--max-memory 'much'"),
     "region": (("photos", "-o", "out", "--region", "1,2,3"), "--region '1,2,3' is not x0,y0,x1,y1"),
     "model": (("photos", "-o", "out", "--model", "sam"), "no model 'sam'"),
 }
@@ -306,12 +308,31 @@ def test_tars_are_read_and_images_of_one_name_numbered(
 def test_presets_are_changed_where_asked() -> None:
     from segloop.predict.automatic import PRESETS
 
-    assert build_config("default") == PRESETS["default"]
-    changed = build_config("sa1b", points_per_side=7, box_nms_threshold=None)
+    assert build_config(None, "default") == PRESETS["default"]
+    changed = build_config(None, "sa1b", points_per_side=7, box_nms_threshold=None)
     assert changed.points_per_side == 7
     assert changed.crop_layers == PRESETS["sa1b"].crop_layers == 2
     with pytest.raises(InputError, match="'best': choose from"):
-        build_config("best")
+        build_config(None, "best")
+
+
+def test_the_models_own_thresholds_hold_but_for_what_is_asked() -> None:
+    spec = BackendSpec("m", "", 64, 32, 32, 8, automatic_thresholds=(0.4, 0.6))
+    config = build_config(spec, stability_threshold=0.7)
+    assert (config.predicted_iou_threshold, config.stability_threshold) == (0.4, 0.7)
+
+
+@pytest.mark.usefixtures("photos")
+def test_memory_is_kept_by_smaller_batches_or_refused(toy_export: ExportReport) -> None:
+    from segloop.predict.memory import resident_bytes
+
+    assert run(toy_export, "photos/a.png", "-o", "out").exit_code == 0
+    ample = f"{resident_bytes() / 1e6 + 500:.0f}M"
+    assert run(toy_export, "photos/a.png", "-o", "ample", "--max-memory", ample).exit_code == 0
+    assert tree(Path("ample"))["a.json"] == tree(Path("out"))["a.json"]
+    refused = run(toy_export, "photos/a.png", "-o", "refused", "--max-memory", "20M")
+    assert refused.exit_code == 1
+    assert "only 20 MB are allowed" in refused.stderr
 
 
 def test_how_far_a_run_has_come() -> None:

@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-import math
-
 import pytest
 import torch
 
-from segloop.model.prompt_encoder import CLICK_SPREAD, PositionCode, PromptEncoder
+from segloop.model.prompt_encoder import PositionCode, PromptEncoder
 
 SIZE = 64
+FEATURES = torch.zeros(1, 16, 4, 4)
 
 
 @pytest.fixture
@@ -73,15 +72,15 @@ def test_padding_has_no_place(encoder: PromptEncoder) -> None:
 
 
 def test_without_a_mask_one_vector_stands_everywhere(encoder: PromptEncoder) -> None:
-    dense = encoder.encode_masks(None, None)
+    dense = encoder.encode_masks(FEATURES, None, None)
     assert dense.shape == (1, 1, 16)
     torch.testing.assert_close(dense[0, 0], encoder.no_mask_vector.weight[0])
 
 
 def test_has_mask_chooses_row_by_row(encoder: PromptEncoder) -> None:
     masks = torch.randn(2, 1, 16, 16)
-    both = encoder.encode_masks(masks, None)
-    chosen = encoder.encode_masks(masks, torch.tensor([1.0, 0.0]))
+    both = encoder.encode_masks(FEATURES, masks, None)
+    chosen = encoder.encode_masks(FEATURES, masks, torch.tensor([1.0, 0.0]))
     torch.testing.assert_close(chosen[0], both[0])
     torch.testing.assert_close(chosen[1], encoder.no_mask_vector.weight.expand(16, 16))
 
@@ -90,7 +89,8 @@ def test_a_cell_of_the_dense_embedding_sees_its_sixteen_logits_only(encoder: Pro
     empty = torch.zeros(1, 1, 16, 16)
     marked = empty.clone()
     marked[0, 0, 7, 13] = 5.0
-    change = (encoder.encode_masks(marked, None) - encoder.encode_masks(empty, None)).abs().sum(-1)
+    before, after = (encoder.encode_masks(FEATURES, masks, None) for masks in (empty, marked))
+    change = (after - before).abs().sum(-1)
     assert change.nonzero().tolist() == [[0, (7 // 4) * 4 + 13 // 4]]
 
 
@@ -107,35 +107,40 @@ def test_text_becomes_one_token() -> None:
     torch.testing.assert_close(encoder.encode_text(text), encoder.text_projection(text)[:, None])
 
 
-# --- painted clicks ---
+# --- painted maps ---
 
 
-def test_a_click_is_painted_around_its_place_with_the_vector_of_its_kind() -> None:
-    encoder = PromptEncoder(16, (2, 4), click_maps=True)
-    assert encoder.click_vectors is not None
-    background, foreground = encoder.click_vectors.weight
-    # Pixel (19.5, 3.5) is the centre of column 2, row 0 of cells of 8 pixels.
-    coords = torch.tensor([[[19.5, 3.5], [3.5, 27.5], [0.0, 0.0]]])
-    painted = encoder.encode_clicks(coords, torch.tensor([[1, 0, -1]]), grid_size=4, stride=8)
+def test_clicks_are_painted_with_the_vectors_of_their_maps() -> None:
+    encoder = PromptEncoder(16, (2, 4), likeness_maps=True)
+    assert encoder.click_maps is not None
+    features = torch.randn(1, 16, 4, 4)
+    coords, labels = torch.rand(2, 3, 2) * 32, torch.tensor([[1, 0, -1], [2, 3, -1]])
+    painted = encoder.encode_clicks(features, coords, labels, stride=8)
     assert painted is not None
-    cells = painted.spread()[0].unflatten(0, (4, 4))
-    far = math.exp(-(2**2 + 3**2) / (2 * CLICK_SPREAD**2))
-    torch.testing.assert_close(cells[0, 2], foreground + far * background)
-    torch.testing.assert_close(cells[3, 0], background + far * foreground)
-    one_away = math.exp(-1 / (2 * CLICK_SPREAD**2))
-    beside = math.exp(-(3**2 + 3**2) / (2 * CLICK_SPREAD**2))
-    torch.testing.assert_close(cells[0, 3], one_away * foreground + beside * background)
+    maps = encoder.click_maps(features, coords, labels, 8)
+    expected = torch.einsum("nkp,kd->npd", maps, encoder.click_maps.vectors.weight)
+    torch.testing.assert_close(painted.spread(), expected)
+    assert painted.spread()[0].any()
+    assert not painted.spread()[1].any()
 
 
-def test_padding_and_boxes_are_not_painted() -> None:
-    encoder = PromptEncoder(16, (2, 4), click_maps=True)
-    coords = torch.tensor([[[4.0, 4.0], [20.0, 20.0], [0.0, 0.0]]])
-    painted = encoder.encode_clicks(coords, torch.tensor([[2, 3, -1]]), grid_size=4, stride=8)
-    assert painted is not None
-    assert not painted.spread().any()
+def test_a_mask_brings_its_maps_along_where_there_is_one() -> None:
+    encoder = PromptEncoder(16, (2, 4), likeness_maps=True)
+    assert encoder.region_maps is not None
+    features, masks = torch.randn(1, 16, 4, 4), torch.randn(2, 1, 16, 16)
+    dense = encoder.encode_masks(features, masks, torch.tensor([0.0, 1.0]))
+    plain = encoder.mask_layers(masks).flatten(2).transpose(1, 2)
+    maps = encoder.region_maps(features, masks)
+    painted = torch.einsum("nkp,kd->npd", maps, encoder.region_maps.vectors.weight)
+    torch.testing.assert_close(dense[0], encoder.no_mask_vector.weight.expand(16, 16))
+    torch.testing.assert_close(dense[1], (plain + painted)[1])
 
 
-def test_a_model_without_click_maps_paints_nothing() -> None:
-    encoder = PromptEncoder(16, (2, 4))
+def test_a_model_without_likeness_maps_paints_nothing(encoder: PromptEncoder) -> None:
     coords, labels = torch.zeros(1, 1, 2), torch.ones(1, 1, dtype=torch.long)
-    assert encoder.encode_clicks(coords, labels, grid_size=4, stride=8) is None
+    assert encoder.encode_clicks(FEATURES, coords, labels, stride=8) is None
+    masks = torch.randn(1, 1, 16, 16)
+    first, second = (
+        encoder.encode_masks(features, masks, None) for features in (FEATURES, FEATURES + 1)
+    )
+    torch.testing.assert_close(first, second)

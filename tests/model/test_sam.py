@@ -164,10 +164,10 @@ def test_the_first_output_does_not_depend_on_the_others_being_asked(
     assert logits[:, 1:].flatten(2).any(-1).all()
 
 
-@pytest.mark.parametrize("click_maps", [True, False])
-def test_projecting_the_image_once_for_all_prompts_is_exact(click_maps: bool) -> None:
+@pytest.mark.parametrize("likeness_maps", [True, False])
+def test_projecting_the_image_once_for_all_prompts_is_exact(likeness_maps: bool) -> None:
     torch.manual_seed(0)
-    model = Sam(replace(MODELS["toy"], click_maps=click_maps)).eval()
+    model = Sam(replace(MODELS["toy"], likeness_maps=likeness_maps)).eval()
     features, coords = torch.randn(1, 32, 8, 8), torch.rand(5, 2, 2) * 64
     labels = torch.tensor([[1, 0]] * 5)
     with torch.no_grad():

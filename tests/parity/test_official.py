@@ -125,9 +125,9 @@ def test_prompt_encoder(
         tokens = encoder.encode_points(
             torch.from_numpy(packed.coords), torch.from_numpy(packed.labels), 256
         )
-        dense = encoder.encode_masks(
-            None if packed.mask_logits is None else torch.from_numpy(packed.mask_logits), None
-        )
+        given = packed.mask_logits
+        masks = None if given is None else torch.from_numpy(given)
+        dense = encoder.encode_masks(golden.features, masks, None)
     theirs = golden.outputs[f"{name}/dense"].reshape(1, 32, 256).transpose(0, 2, 1)
     assert close(tokens, golden.outputs[f"{name}/sparse"])
     assert close(dense.detach().expand(1, 256, 32), theirs)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -10,19 +9,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segloop.backends.base import DRAW_ALL, BackendSpec, Embedding, drawn_outputs
+from segloop.backends.base import DRAW_ALL, BackendSpec, drawn_outputs
 from segloop.data.transforms import prepare_input
 from segloop.errors import ImageError, InputError
 from segloop.export.onnx import ExportReport
 from segloop.geometry.encoded import EncodedMasks
 from segloop.geometry.frames import FloatArray, Frame
+from segloop.geometry.grids import Crop
 from segloop.geometry.masks import mask_iou
 from segloop.predict.automatic import (
     PRESETS,
     AutomaticConfig,
     crop_points,
     generate,
-    preferred_batch_size,
+    suited_config,
 )
 from segloop.predict.predictor import Predictor, load
 from segloop.prompts.prompt import PackedPrompts, Prompt
@@ -91,7 +91,6 @@ class Discs:
 
 
 def at(*discs: Disc) -> tuple[tuple[float, float], ...]:
-    """One click in the middle of each."""
     return tuple((disc.x, disc.y) for disc in discs)
 
 
@@ -260,20 +259,12 @@ def test_progress_counts_the_points_of_all_crops() -> None:
 
 
 def test_points_of_a_crop_are_its_cells_centres() -> None:
-    from segloop.geometry.grids import Crop
-
     points = crop_points(Crop((10, 20, 50, 40), 1), AutomaticConfig(2), (100, 100))
     assert points.tolist() == [[20, 25], [40, 25], [20, 35], [40, 35]]
 
 
 def same(first: EncodedMasks, second: EncodedMasks) -> bool:
-    pairs = itertools.starmap(
-        np.array_equal, ((getattr(first, name), getattr(second, name)) for name in vars(first))
-    )
-    return all(pairs)
-
-
-# --- the real thing ---
+    return all(np.array_equal(getattr(first, name), getattr(second, name)) for name in vars(first))
 
 
 @pytest.fixture(scope="module")
@@ -378,20 +369,29 @@ def test_presets_are_the_released_defaults_and_the_papers_settings() -> None:
     assert (paper.min_region_px, paper.max_coverage, paper.drops_small) == (100, 0.95, True)
 
 
-def test_batches_hold_what_a_cache_does() -> None:
-    assert preferred_batch_size(BackendSpec("vit_b", "", 1024, 256, 256, 64)) == 4
-    assert preferred_batch_size(BackendSpec("huge", "", 4096, 4096, 4096, 1024)) == 1
+def test_a_model_brings_its_own_thresholds() -> None:
+    released = BackendSpec("vit_b", "", 1024, 256, 256, 64)
+    modest = replace(released, automatic_thresholds=(0.5, 0.75))
+    assert suited_config(released) == PRESETS["default"]
+    assert suited_config(modest, "sa1b") == replace(
+        PRESETS["sa1b"], predicted_iou_threshold=0.5, stability_threshold=0.75
+    )
+    with pytest.raises(InputError, match="no preset 'best'; there are default, sa1b"):
+        suited_config(released, "best")
+
+
+def test_without_settings_those_that_suit_the_model_hold() -> None:
+    """The clicks of the grid find the badly predicted and the unstable disc too."""
+    backend = Discs(*PLAIN)
+    assert len(generate(Predictor(backend), ruler()).masks) == 3
+    backend.spec = replace(Discs.spec, automatic_thresholds=(0.87, 0.5))
+    assert len(generate(Predictor(backend), ruler()).masks) == 5
 
 
 def test_the_ruler_tells_the_backend_where_a_crop_lies() -> None:
     """The fake itself: without this nothing above would mean anything."""
     crop = ruler()[53:160, 73:200]
     frame = Frame(crop.shape[:2], 256, 128)
-    features = Discs().encode(prepare_input(crop, frame))
-    embedding = Embedding(features, frame, "d")
-    origin, scale = embedding.features
-    np.testing.assert_allclose(
-        origin + scale * frame.points_to_input([0.0, 0.0]), [73, 53], atol=0.5
-    )
-    far = frame.points_to_input([126.0, 106.0])
-    np.testing.assert_allclose(origin + scale * far, [199, 159], atol=0.5)
+    origin, scale = Discs().encode(prepare_input(crop, frame))
+    corners = origin + scale * frame.points_to_input([[0.0, 0.0], [126.0, 106.0]])
+    np.testing.assert_allclose(corners, [[73, 53], [199, 159]], atol=0.5)

@@ -120,6 +120,21 @@ def test_alpha_reaches_the_losses_of_a_round() -> None:
     assert losses[0.25] != losses[0.5]
 
 
+def test_the_weight_of_predicted_iou_reaches_the_loss() -> None:
+    truths = torch.from_numpy(random_truths(2)).float()
+    logits, scores = outputs_for(truths)
+    masks, quality = (values[:, 0] for values in losses_by_hand(logits, scores, truths))
+    outcome = round_loss(
+        logits,
+        scores,
+        truths,
+        np.full(2, MASK),
+        is_first=True,
+        config=InteractionConfig(iou_weight=4.0),
+    )
+    torch.testing.assert_close(outcome.loss, (masks + 4.0 * quality).mean())
+
+
 @pytest.mark.parametrize("kind", [POINT, BOX, MASK])
 def test_later_rounds_teach_the_single_output(kind: int) -> None:
     truths = torch.from_numpy(random_truths(2)).float()

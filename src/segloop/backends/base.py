@@ -33,7 +33,8 @@ class BackendSpec:
     """What a caller must know of a model: its name, the identity of its weights, and its sizes.
 
     identity tells embeddings of different weights apart. num_channels and grid_size are the embedding's; text_width is the
-    length of its text vectors, None where it takes none. fills_boxes: see segloop.prompts.prompt.pack.
+    length of its text vectors, None where it takes none. fills_boxes: see segloop.prompts.prompt.pack. automatic_thresholds:
+    predicted IoU and stability score above which its automatic masks are worth keeping, None where the released ones suit.
     """
 
     name: str
@@ -44,6 +45,7 @@ class BackendSpec:
     grid_size: int
     text_width: int | None = None
     fills_boxes: bool = False
+    automatic_thresholds: tuple[float, float] | None = None
 
     @property
     def batch_size(self) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -94,7 +95,7 @@ def read_description(folder: Path) -> tuple[BackendSpec, dict[str, str]]:
                 f"{path} has format {version!r}, this version of segloop reads {FORMAT_VERSION}; "
                 "update segloop or export the model again"
             )
-        spec = BackendSpec(**description["spec"])
+        spec = _spec(description["spec"])
         return spec, {name: str(description["files"][name]["sha256"]) for name in GRAPH_FILES}
     except FileNotFoundError as error:
         raise WeightsError(
@@ -102,10 +103,19 @@ def read_description(folder: Path) -> tuple[BackendSpec, dict[str, str]]:
         ) from error
     except OSError as error:
         raise WeightsError(f"{path} cannot be read: {error.strerror or error}") from error
-    except (KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(
             f"{path} is damaged: expected the description of an exported model"
         ) from error
+
+
+def _spec(record: dict[str, Any]) -> BackendSpec:
+    """The sizes as model.json has them; TypeError or ValueError for others."""
+    spec = BackendSpec(**record)
+    if spec.automatic_thresholds is None:
+        return spec
+    predicted_iou, stability = map(float, spec.automatic_thresholds)
+    return replace(spec, automatic_thresholds=(predicted_iou, stability))
 
 
 def _read_graph(path: Path, sha256: str) -> bytes:

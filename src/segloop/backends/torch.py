@@ -16,10 +16,19 @@ from segloop.prompts.prompt import PackedPrompts
 class TorchBackend:
     """A Sam as a Backend; the model moves to the device and into evaluation mode.
 
-    identity tells the embeddings of these weights apart. Raises InputError for a device that is not there.
+    identity tells the embeddings of these weights apart; automatic_thresholds: see BackendSpec.
+    Raises InputError for a device that is not there.
     """
 
-    def __init__(self, model: Sam, name: str, identity: str, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        model: Sam,
+        name: str,
+        identity: str,
+        device: str = "cpu",
+        *,
+        automatic_thresholds: tuple[float, float] | None = None,
+    ) -> None:
         self._device = find_device(device)
         self._model = model.to(self._device).eval()
         config = model.config
@@ -32,6 +41,7 @@ class TorchBackend:
             grid_size=config.grid_size,
             text_width=config.text_width,
             fills_boxes=config.fills_boxes,
+            automatic_thresholds=automatic_thresholds,
         )
 
     @property

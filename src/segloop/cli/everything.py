@@ -21,11 +21,12 @@ from segloop.cli.console import (
     say,
 )
 from segloop.cli.mask_files import FORMATS, WantedFiles, write_masks
-from segloop.cli.options import DeviceOption, ModelOption, OutOption, ThreadsOption
+from segloop.cli.options import DeviceOption, ModelOption, OutOption, ThreadsOption, parse_bytes
 from segloop.cli.prompting import Failure, box_numbers
 from segloop.errors import InputError
 
 if TYPE_CHECKING:
+    from segloop.backends.base import BackendSpec
     from segloop.cli.run_folder import Job, RunFolder
     from segloop.predict.automatic import AutomaticConfig, FilterCount
     from segloop.predict.predictor import Predictor
@@ -79,6 +80,14 @@ FormatOption = Annotated[
 CopyOption = Annotated[
     bool, typer.Option("--copy-images", help="Put the images beside their JSON, as SA-1B has it.")
 ]
+MemoryOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="800M|1.2G",
+        help="Resident memory to stay below, by smaller batches.",
+        show_default=False,
+    ),
+]
 CountsOption = Annotated[
     bool, typer.Option("--counts", help="Say how many masks each filter took away.")
 ]
@@ -118,8 +127,9 @@ class Order:
 
     paths: Sequence[str]
     out: Path
-    config: AutomaticConfig
+    settle: Callable[[BackendSpec | None], AutomaticConfig]
     wanted: WantedFiles
+    max_bytes: int | None
     redo: bool
 
 
@@ -130,6 +140,7 @@ class Run:
     predictor: Predictor
     config: AutomaticConfig
     wanted: WantedFiles
+    max_bytes: int | None
     folder: RunFolder
 
 
@@ -147,6 +158,7 @@ def everything(
     region: RegionOption = None,
     formats: FormatOption = "sa1b",
     copy_images: CopyOption = False,
+    max_memory: MemoryOption = None,
     counts: CountsOption = False,
     redo: RedoOption = False,
     model: ModelOption = "default",
@@ -167,13 +179,14 @@ def everything(
     [bold]Examples[/bold]
 
       segloop everything photo.jpg -o out --format sa1b,overlay
-      segloop everything photos -o out --format coco,labels
+      segloop everything photos -o out --format coco,labels --max-memory 1.2G
       segloop everything 'shots/**/*.jpg' set.tar -o out --copy-images
       segloop everything photos -o fine --preset sa1b --counts
     """
     wanted = WantedFiles.parse(formats, copy_images)
-    config = build_config(
-        preset,
+    settle = partial(
+        build_config,
+        preset=preset,
         points_per_side=points_per_side,
         predicted_iou_threshold=min_iou,
         stability_threshold=min_stability,
@@ -183,7 +196,9 @@ def everything(
         mask_nms_threshold=mask_nms,
         region_xyxy=None if region is None else box_numbers(region, "--region"),
     )
-    order = Order(paths, out, config, wanted, redo=redo)
+    settle(None)  # what makes no sense is said before a model is loaded
+    max_bytes = None if max_memory is None else parse_bytes(max_memory, "--max-memory")
+    order = Order(paths, out, settle, wanted, max_bytes, redo=redo)
     outcome, num_earlier = _fulfil(order, partial(_load, model, device, threads))
     _report(outcome, out, num_earlier=num_earlier, counts=counts)
 
@@ -203,7 +218,8 @@ def _fulfil(order: Order, predictor: Callable[[], Predictor]) -> tuple[Outcome, 
     if found.num_excluded:
         say(f"segloop: {found.num_excluded} files are left alone: they lie in {order.out}")
     loaded = predictor()
-    settings = asdict(order.config)
+    config = order.settle(loaded.spec)
+    settings = asdict(config)
     del settings["batch_size"]  # it changes time and memory, not masks
     spec = loaded.spec
     manifest = Manifest(segloop.__version__, spec.name, spec.identity, settings)
@@ -212,7 +228,8 @@ def _fulfil(order: Order, predictor: Callable[[], Predictor]) -> tuple[Outcome, 
         outcome = Outcome(num_images=len(done), num_masks=sum(one.num_masks for one in done))
         again = " without --redo" if order.redo else ""
         try:
-            _process(Run(loaded, order.config, order.wanted, folder), jobs, outcome)
+            run = Run(loaded, config, order.wanted, order.max_bytes, folder)
+            _process(run, jobs, outcome)
         except KeyboardInterrupt as error:
             say(f"segloop: interrupted: {outcome.standing(len(found.images), again)}")
             raise typer.Exit(INTERRUPTED) from error
@@ -222,14 +239,16 @@ def _fulfil(order: Order, predictor: Callable[[], Predictor]) -> tuple[Outcome, 
     return outcome, len(done)
 
 
-def build_config(preset: str, **changes: object) -> AutomaticConfig:
-    """The generator's settings: a preset, and what differs from it; None stands for the preset's value."""
-    from segloop.predict.automatic import PRESETS
+def build_config(
+    spec: BackendSpec | None, preset: str = "default", **changes: object
+) -> AutomaticConfig:
+    """The generator's settings: a preset as it suits the model, and what differs; None stands for the preset's value."""
+    from segloop.predict.automatic import PRESETS, suited_config
 
     if preset not in PRESETS:
         raise InputError(f"--preset {preset!r}: choose from {', '.join(PRESETS)}")
     given: dict[str, Any] = {name: value for name, value in changes.items() if value is not None}
-    return replace(PRESETS[preset], **given)
+    return replace(PRESETS[preset] if spec is None else suited_config(spec, preset), **given)
 
 
 def _process(run: Run, jobs: Sequence[Job], outcome: Outcome) -> None:
@@ -258,12 +277,18 @@ def _segment(run: Run, job: Job, outcome: Outcome, progress: Callable[[int, int]
     from segloop.data.image import load_image
     from segloop.data.sa1b import decode_sa1b
     from segloop.predict.automatic import generate
+    from segloop.predict.memory import batch_size_within
 
     content = job.image.read()
     pixels = load_image(content)
     earlier = run.folder.earlier_file(job, f"{job.name}.json")
     if earlier is None:
-        generation = generate(run.predictor, pixels, run.config, progress=progress)
+        config = run.config
+        if run.max_bytes is not None:
+            size_hw = (int(pixels.shape[0]), int(pixels.shape[1]))
+            batch_size = batch_size_within(run.predictor.spec, size_hw, run.max_bytes)
+            config = replace(config, batch_size=batch_size)
+        generation = generate(run.predictor, pixels, config, progress=progress)
         masks, counts = generation.masks, generation.counts
     else:  # only another format is wanted
         masks, counts = decode_sa1b(earlier), ()

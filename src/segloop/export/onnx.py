@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -75,11 +75,13 @@ def export_onnx(
     name: str,
     precision: Precision = "float32",
     source: str = "",
+    automatic_thresholds: tuple[float, float] | None = None,
 ) -> ExportReport:
     """Write encoder.onnx, decoder.onnx and model.json to `folder`, all or none of them.
 
     name is the model's in every result; source says where its weights come from. precision is that of the stored weights:
-    float16 and int8 save bytes, not time. A text projection is left out. Other files in the folder stay.
+    float16 and int8 save bytes, not time. automatic_thresholds: see BackendSpec. A text projection is left out. Other files
+    in the folder stay.
     Raises InputError for an unknown precision or a model too large for one file, WeightsError for a folder that cannot be
     written, ExportError where the graphs miss the tolerance of their precision.
     """
@@ -92,7 +94,7 @@ def export_onnx(
     with torch.no_grad(), quiet_exporter():
         graphs = {ENCODER_FILE: trace_encoder(own), DECODER_FILE: trace_decoder(own)}
     contents = {file: _serialize(graph, file, precision) for file, graph in graphs.items()}
-    spec = _spec(own, name, contents)
+    spec = replace(_spec(own, name, contents), automatic_thresholds=automatic_thresholds)
     description = {
         "format": FORMAT_VERSION,
         "spec": asdict(spec),

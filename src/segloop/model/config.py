@@ -61,7 +61,7 @@ class ModelConfig:
     """All that is needed to build a Sam; width is the embedding's number of channels.
 
     fills_boxes: a box brings its filled rectangle along as a mask prompt (see segloop.prompts.prompt.pack).
-    click_maps: clicks are also painted on the dense prompt (see PromptEncoder.encode_clicks).
+    likeness_maps: what is near and like clicks and masks is painted on the dense prompt (see segloop.model.likeness).
     """
 
     encoder: ViTConfig | CompactConfig
@@ -71,7 +71,7 @@ class ModelConfig:
     mask_widths: tuple[int, int] = (4, 16)
     text_width: int | None = None
     fills_boxes: bool = False
-    click_maps: bool = False
+    likeness_maps: bool = False
 
     @property
     def grid_size(self) -> int:
@@ -98,7 +98,7 @@ MODELS: dict[str, ModelConfig] = {
         input_size=512,
         width=128,
         fills_boxes=True,
-        click_maps=True,
+        likeness_maps=True,
     ),
     # The configuration of the official outputs in tests/golden.
     "tiny": ModelConfig(

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from segloop.model.layers import LayerNorm2d, Paint
+from segloop.model.likeness import ClickMaps, RegionMaps
 
 NUM_LABELS = 4
-CLICK_SPREAD = 1.5  # standard deviation of a painted click, in cells of the grid
 
 
 class PositionCode(nn.Module):
@@ -37,8 +37,8 @@ class PositionCode(nn.Module):
 class PromptEncoder(nn.Module):
     """Points, box corners, text vectors and masks in the language of the decoder.
 
-    width is the embedding's number of channels; a projection for text exists only where text_width is given, and vectors to
-    paint clicks with only where click_maps is set.
+    width is the embedding's number of channels; a projection for text exists only where text_width is given, and maps of
+    what is near and like a prompt only where likeness_maps is set.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class PromptEncoder(nn.Module):
         mask_widths: tuple[int, int],
         text_width: int | None = None,
         *,
-        click_maps: bool = False,
+        likeness_maps: bool = False,
     ) -> None:
         super().__init__()
         self.position_code = PositionCode(width)
@@ -64,7 +64,8 @@ class PromptEncoder(nn.Module):
             nn.GELU(),
             nn.Conv2d(second, width, 1),
         )
-        self.click_vectors = nn.Embedding(2, width) if click_maps else None
+        self.click_maps = ClickMaps(width) if likeness_maps else None
+        self.region_maps = RegionMaps(width) if likeness_maps else None
         self.text_projection = None if text_width is None else nn.Linear(text_width, width)
 
     def encode_points(self, coords: Tensor, labels: Tensor, input_size: int) -> Tensor:
@@ -85,34 +86,33 @@ class PromptEncoder(nn.Module):
             raise ValueError("this model was built without a text projection")
         return self.text_projection(text)[:, None]
 
-    def encode_masks(self, mask_logits: Tensor | None, has_mask: Tensor | None) -> Tensor:
+    def encode_masks(
+        self, features: Tensor, mask_logits: Tensor | None, has_mask: Tensor | None
+    ) -> Tensor:
         """Dense embedding (N, P, D) of mask logits (N, 1, 4G, 4G); "no mask" where has_mask (N,) is 0.
 
-        Without any mask it is (1, 1, D), the same for every prompt and place.
+        features: (N or 1, C, G, G), which only likeness_maps look at. Without any mask it is (1, 1, D), the same for every
+        prompt and place.
         """
         no_mask = self.no_mask_vector.weight[None]
         if mask_logits is None:
             return no_mask
         dense = self.mask_layers(mask_logits).flatten(2).transpose(1, 2)
+        if self.region_maps is not None:
+            maps = self.region_maps(features, mask_logits)
+            dense = dense + Paint(maps, self.region_maps.vectors.weight).spread()
         if has_mask is None:
             return dense
         return torch.where(has_mask[:, None, None] > 0, dense, no_mask)
 
     def encode_clicks(
-        self, coords: Tensor, labels: Tensor, grid_size: int, stride: int
+        self, features: Tensor, coords: Tensor, labels: Tensor, stride: int
     ) -> Paint | None:
-        """What clicks paint on the dense embedding, or None where this model paints none.
+        """What clicks paint on the dense embedding, or None where this model paints nothing.
 
-        A background and a foreground vector, each faded with the distance from its clicks. Attention to tokens can learn
-        where a click is by itself, but a small model takes very long to (docs/default-model.md). Arguments as for
-        encode_points; stride is input pixels per cell.
+        features: (N or 1, C, G, G), of stride input pixels a cell; other arguments as for encode_points.
         """
-        if self.click_vectors is None:
+        if self.click_maps is None:
             return None
-        centres = (torch.arange(grid_size, device=coords.device, dtype=coords.dtype) + 0.5) * stride
-        reach = 2.0 * (CLICK_SPREAD * stride) ** 2
-        offsets = coords[..., None] + 0.5 - centres  # (N, T, 2, G)
-        near_x, near_y = torch.exp(-(offsets**2) / reach).unbind(dim=2)
-        near = (near_y[..., :, None] * near_x[..., None, :]).flatten(2)  # (N, T, P)
-        kinds = torch.stack([labels == 0, labels == 1], dim=1).to(near.dtype)  # (N, 2, T)
-        return Paint(kinds @ near, self.click_vectors.weight)
+        maps = self.click_maps(features, coords, labels, stride)
+        return Paint(maps, self.click_maps.vectors.weight)

@@ -23,7 +23,7 @@ class Sam(nn.Module):
         self.config = config
         self.image_encoder = build_image_encoder(config)
         self.prompt_encoder = PromptEncoder(
-            config.width, config.mask_widths, config.text_width, click_maps=config.click_maps
+            config.width, config.mask_widths, config.text_width, likeness_maps=config.likeness_maps
         )
         self.mask_decoder = MaskDecoder(config.width, config.decoder)
 
@@ -73,9 +73,9 @@ class Sam(nn.Module):
         )
         if text is not None:
             tokens = torch.cat([self.prompt_encoder.encode_text(text), tokens], dim=1)
-        dense = self.prompt_encoder.encode_masks(mask_logits, has_mask)
+        dense = self.prompt_encoder.encode_masks(features, mask_logits, has_mask)
         paint = self.prompt_encoder.encode_clicks(
-            coords, labels, grid_size, self.config.encoder.stride
+            features, coords, labels, self.config.encoder.stride
         )
         image = features.flatten(2).transpose(1, 2).contiguous() + dense
         if is_shared is None:

@@ -26,9 +26,6 @@ from segloop.predict import filters
 from segloop.predict.predictor import MASK_THRESHOLD, THREE_OUTPUTS, Predictor
 from segloop.prompts.prompt import Prompt, pack
 
-# Embedding numbers of the prompts decoded together: what a processor's cache takes.
-_BATCH_NUMBERS = 1 << 22
-
 Keep = Callable[[EncodedMasks], "BoolArray | IntArray"]
 
 
@@ -99,6 +96,21 @@ PRESETS: dict[str, AutomaticConfig] = {
 }
 
 
+def suited_config(spec: BackendSpec, preset: str = "default") -> AutomaticConfig:
+    """A preset with the thresholds of predicted IoU and stability that suit the model, where it brings its own.
+
+    Raises InputError for an unknown preset.
+    """
+    if preset not in PRESETS:
+        raise InputError(f"no preset {preset!r}; there are {', '.join(PRESETS)}")
+    if spec.automatic_thresholds is None:
+        return PRESETS[preset]
+    predicted_iou, stability = spec.automatic_thresholds
+    return replace(
+        PRESETS[preset], predicted_iou_threshold=predicted_iou, stability_threshold=stability
+    )
+
+
 @dataclass(frozen=True)
 class FilterCount:
     """Masks before and after one filter, over the whole image."""
@@ -119,16 +131,18 @@ class Generation:
 def generate(
     predictor: Predictor,
     image: ImageSource,
-    config: AutomaticConfig = PRESETS["default"],
+    config: AutomaticConfig | None = None,
     *,
     max_pixels: int = MAX_PIXELS,
     progress: Callable[[int, int], None] | None = None,
 ) -> Generation:
     """All masks of a path, encoded bytes, a PIL image or an (H, W, 3) uint8 RGB array.
 
-    progress(done, total) counts points. Raises ImageError as Predictor.encode does, InputError for points or a region that
-    lie outside the image.
+    config: by default what suited_config says of the model. progress(done, total) counts points. Raises ImageError as
+    Predictor.encode does, InputError for points or a region that lie outside the image.
     """
+    if config is None:
+        config = suited_config(predictor.spec)
     pixels = load_image(image, max_pixels)
     image_hw = (int(pixels.shape[0]), int(pixels.shape[1]))
     crops = crop_layers(_whole(config, image_hw), config.crop_layers, config.crop_overlap)
@@ -205,11 +219,6 @@ def crop_points(crop: Crop, config: AutomaticConfig, image_hw: tuple[int, int]) 
     return np.asarray(grid * _row(width, height) + _row(*crop.box_xyxy[:2]))
 
 
-def preferred_batch_size(spec: BackendSpec) -> int:
-    """Prompts that a model decodes together without leaving the processor's cache."""
-    return max(1, _BATCH_NUMBERS // (spec.num_channels * spec.grid_size**2))
-
-
 @dataclass
 class _Tally:
     """Counts of masks, filter by filter, summed over batches and crops."""
@@ -249,7 +258,7 @@ def _draw(
     cut = partial(
         cut_mask, frame=embedding.frame, threshold=MASK_THRESHOLD, offset=config.stability_offset
     )
-    batch_size = config.batch_size or preferred_batch_size(predictor.spec)
+    batch_size = config.batch_size or predictor.spec.batch_size
     image_hw = (int(pixels.shape[0]), int(pixels.shape[1]))
     for start in range(0, len(points_xy), batch_size):
         batch_xy = points_xy[start : start + batch_size]

@@ -12,7 +12,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from segloop.backends.base import Backend, BackendSpec, Embedding
+from segloop.backends.base import Backend, BackendSpec, Embedding, drawn_outputs, floors_for
 from segloop.data.image import MAX_PIXELS, ImageSource, load_image
 from segloop.data.transforms import prepare_input
 from segloop.errors import InputError
@@ -24,7 +24,6 @@ from segloop.weights.catalog import CHECKPOINTS, default_weights, fetch, file_id
 Outputs = Literal["auto", "single", "three", "best"]
 
 MASK_THRESHOLD = 0.0
-NUM_OUTPUTS = 4
 SINGLE_OUTPUT = 0
 THREE_OUTPUTS = (1, 2, 3)
 _TORCH_SUFFIXES = (".pth", ".pt", ".safetensors")
@@ -59,25 +58,29 @@ class Predictor:
         prompts: Prompt | Sequence[Prompt],
         *,
         outputs: Outputs = "auto",
-        batch_size: int = 8,
+        batch_size: int | None = None,
     ) -> MaskBatch:
         """Masks of one or many prompts, in the order of the prompts and then of the outputs.
 
         outputs: "auto" gives three masks for an ambiguous prompt and one for any other (paper §3); "single" always the
         single-mask output; "three" always the three; "best" one mask a prompt, of an ambiguous one the best predicted.
-        batch_size: prompts decoded together; it changes memory, not masks. No prompt gives no mask.
+        batch_size: prompts decoded together, by default what suits the model; it changes memory, not masks.
         Raises InputError for a prompt that does not fit the image or the model, or an embedding of another model.
         """
         given = [prompts] if isinstance(prompts, Prompt) else list(prompts)
         self._check(embedding, given, outputs, batch_size)
         logits, predicted_iou, prompt_index, output_index = self._decode(
-            embedding, given, outputs, batch_size
+            embedding, given, outputs, batch_size or self.spec.batch_size
         )
         masks, stability = _restore(logits, embedding.frame)
         return MaskBatch(masks, predicted_iou, stability, prompt_index, output_index, logits)
 
     def _check(
-        self, embedding: Embedding, prompts: Sequence[Prompt], outputs: str, batch_size: int
+        self,
+        embedding: Embedding,
+        prompts: Sequence[Prompt],
+        outputs: str,
+        batch_size: int | None | None,
     ) -> None:
         if embedding.model != self.spec.identity:
             raise InputError(
@@ -86,7 +89,7 @@ class Predictor:
             )
         if outputs not in get_args(Outputs):
             raise InputError(f"outputs is one of {', '.join(get_args(Outputs))}, got {outputs!r}")
-        if batch_size < 1:
+        if batch_size is not None and batch_size < 1:
             raise InputError(f"batch_size must be at least 1, got {batch_size}")
         for prompt in prompts:
             if prompt.text is not None:
@@ -103,14 +106,21 @@ class Predictor:
         for group in pack(prompts, embedding.frame, fills_boxes=self.spec.fills_boxes):
             for start in range(0, len(group), batch_size):
                 part = group.slice(start, start + batch_size)
-                drawn, all_iou = self.backend.decode(embedding.features, part)
+                floors = floors_for(
+                    {one for index in part.index for one in _possible(prompts[index], outputs)}
+                )
+                drawn, all_iou = self.backend.decode(embedding.features, part, floors)
+                place_of = {
+                    pair: place
+                    for place, pair in enumerate(zip(*drawn_outputs(all_iou, floors), strict=True))
+                }
                 wanted = [
                     (row, output)
                     for row, index in enumerate(part.index)
                     for output in _wanted_outputs(prompts[index], outputs, all_iou[row])
                 ]
                 rows, chosen = np.array(wanted, dtype=np.int64).T
-                logits.append(drawn[NUM_OUTPUTS * rows + chosen])
+                logits.append(drawn[[place_of[pair] for pair in wanted]])
                 predicted_iou.append(all_iou[rows, chosen])
                 places.extend((int(part.index[row]), output) for row, output in wanted)
         prompt_index, output_index = np.array(places, dtype=np.int64).reshape(-1, 2).T
@@ -123,12 +133,18 @@ class Predictor:
         )
 
 
-def _wanted_outputs(prompt: Prompt, outputs: Outputs, predicted_iou: FloatArray) -> tuple[int, ...]:
-    if outputs == "three" or (outputs == "auto" and prompt.is_ambiguous):
+def _possible(prompt: Prompt, outputs: Outputs) -> tuple[int, ...]:
+    """The outputs that may answer a prompt."""
+    if outputs == "three" or (outputs != "single" and prompt.is_ambiguous):
         return THREE_OUTPUTS
-    if outputs == "best" and prompt.is_ambiguous:
-        return (1 + int(np.argmax(predicted_iou[1:])),)
     return (SINGLE_OUTPUT,)
+
+
+def _wanted_outputs(prompt: Prompt, outputs: Outputs, predicted_iou: FloatArray) -> tuple[int, ...]:
+    possible = _possible(prompt, outputs)
+    if outputs == "best" and len(possible) > 1:
+        return (possible[int(np.argmax(predicted_iou[list(possible)]))],)
+    return possible
 
 
 def _check_text(shape: tuple[int, ...], spec: BackendSpec) -> None:
@@ -195,13 +211,22 @@ def _load_folder(folder: Path, name: str | None, device: str, threads: int | Non
         return Predictor(OnnxBackend(folder, threads))
     trainable = folder / default_weights().model.name
     if trainable.is_file():
-        return _load_torch(trainable, name or folder.name, device, threads)
+        from segloop.backends.onnx import read_description
+
+        beside = read_description(folder)[0].automatic_thresholds
+        return _load_torch(trainable, name or folder.name, device, threads, beside)
     raise InputError(
         f"{folder}: ONNX graphs run on the CPU; for device {device!r} name a PyTorch checkpoint"
     )
 
 
-def _load_torch(path: Path, name: str, device: str, threads: int | None) -> Predictor:
+def _load_torch(
+    path: Path,
+    name: str,
+    device: str,
+    threads: int | None,
+    automatic_thresholds: tuple[float, float] | None = None,
+) -> Predictor:
     try:
         import torch
 
@@ -215,4 +240,7 @@ def _load_torch(path: Path, name: str, device: str, threads: int | None) -> Pred
         ) from error
     if threads is not None:
         torch.set_num_threads(threads)
-    return Predictor(TorchBackend(load_sam(path), name, file_identity(path), device))
+    backend = TorchBackend(
+        load_sam(path), name, file_identity(path), device, automatic_thresholds=automatic_thresholds
+    )
+    return Predictor(backend)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from segloop.data.augment import NO_AUGMENTATION, Augmentation
+from segloop.train.losses import IOU_WEIGHT
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class InteractionConfig:
     num_mask_only: one of these comes at the very end, the others at random places among the clicks.
     all_iou: train the predicted IoU of all supervised outputs, not of the one of least loss alone.
     focal_alpha: weight of the foreground in the focal loss; the background has one minus it.
+    iou_weight: weight of the error of predicted IoU.
     """
 
     num_clicks: int = 8
@@ -36,6 +38,7 @@ class InteractionConfig:
     first_mask: float = 0.0
     all_iou: bool = False
     focal_alpha: float = 0.25
+    iou_weight: float = IOU_WEIGHT
 
     @property
     def num_steps(self) -> int:

@@ -26,7 +26,7 @@ from segloop.train.conversation import (
     first_prompts,
     schedule,
 )
-from segloop.train.losses import IOU_WEIGHT, mask_loss, true_iou
+from segloop.train.losses import mask_loss, true_iou
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,7 +161,7 @@ def output_loss(
     least, which = masks.min(dim=1)
     squared = (scores - true_iou(logits, wide)) ** 2
     quality = squared.mean(dim=1) if config.all_iou else squared.gather(1, which[:, None])[:, 0]
-    return least + IOU_WEIGHT * quality
+    return least + config.iou_weight * quality
 
 
 def first_round_metrics(iou: Tensor, kinds: npt.NDArray[np.int64]) -> dict[str, float]:

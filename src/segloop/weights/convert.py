@@ -94,7 +94,7 @@ def infer_config(state: State, num_heads: int | None = None) -> ModelConfig:
         ),
         text_width=None if text is None else text.shape[1],
         fills_boxes=isinstance(encoder, CompactConfig),
-        click_maps="prompt_encoder.click_vectors.weight" in state,
+        likeness_maps="prompt_encoder.click_maps.vectors.weight" in state,
     )
     heads = num_heads or _tabled_num_heads(config) or DEFAULT_NUM_HEADS
     if width % heads or config.decoder.attention_width % heads:

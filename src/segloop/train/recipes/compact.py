@@ -42,7 +42,7 @@ def compact() -> TrainConfig:
             batch_size=6,
             max_masks=6,
             repeats=2,
-            augmentation=Augmentation(zoom=0.5, flip=0.5, color=0.5),
+            augmentation=Augmentation(zoom=0.7, crop_low=1.5, crop_high=16.0, flip=0.5, color=0.5),
             weights=MIXTURE,
         ),
         interaction=InteractionConfig(
@@ -52,6 +52,7 @@ def compact() -> TrainConfig:
             first_mask=0.1,
             all_iou=True,
             focal_alpha=0.5,
+            iou_weight=4.0,
         ),
         optim=OptimConfig(
             learning_rate=8e-4,

@@ -42,7 +42,8 @@ def test_every_form_gives_the_masks_of_pytorch(
     }
     logits, predicted_iou = session.run(None, inputs)
     with torch.inference_mode():
-        expected = toy_model.decode(*map(torch.from_numpy, inputs.values()))
+        given = {name: torch.from_numpy(value) for name, value in inputs.items()}
+        expected = toy_model.decode(**given)
     assert logits.shape == (2 * num_prompts, 32, 32)
     np.testing.assert_allclose(logits, expected[0], atol=1e-4)
     np.testing.assert_allclose(predicted_iou, expected[1], atol=1e-4)

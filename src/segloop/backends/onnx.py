@@ -103,6 +103,8 @@ def read_description(folder: Path) -> tuple[BackendSpec, dict[str, str]]:
         ) from error
     except OSError as error:
         raise WeightsError(f"{path} cannot be read: {error.strerror or error}") from error
+    except WeightsError:  # a ValueError too
+        raise
     except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(
             f"{path} is damaged: expected the description of an exported model"

@@ -5,8 +5,8 @@ VENV ?= .venv
 # Pinned here and nowhere else: the package itself takes any torch from 2.8 on.
 TORCH ?= torch==2.13.0
 
-DEMO_IMAGE ?= examples/coffee.jpg
-DEMO_PROMPT ?= --box 170,15,412,310
+DEMO_IMAGE ?= examples/cat.jpg
+DEMO_PROMPT ?= --point 200,150
 DEMO_OUT ?= out/demo
 
 BIN := $(VENV)/bin

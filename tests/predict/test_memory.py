@@ -33,6 +33,14 @@ def test_what_is_held_is_seen() -> None:
     assert block[-1] == 1
 
 
+def test_the_memory_of_a_parent_does_not_count() -> None:
+    block = np.ones(400 * MEGABYTE, dtype=np.uint8)
+    program = "from segloop.predict.memory import peak_bytes; print(peak_bytes())"
+    child = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert 10 * MEGABYTE < int(child.stdout) < 300 * MEGABYTE
+    assert block[-1] == 1
+
+
 def test_more_prompts_and_pixels_need_more() -> None:
     least = needed_bytes(COMPACT, (1, 1), 1)
     assert needed_bytes(COMPACT, (1, 1), 64) > needed_bytes(COMPACT, (1, 1), 32) > least

@@ -12,6 +12,9 @@ from segloop.geometry.frames import FloatArray
 from segloop.model.sam import Sam
 from segloop.prompts.prompt import PackedPrompts
 
+# Larger arrays come fresh from the system each time with glibc, and zeroing their pages takes as long as half the decoding.
+_HEAP_BYTES = 24 << 20
+
 
 class TorchBackend:
     """A Sam as a Backend; the model moves to the device and into evaluation mode.
@@ -44,6 +47,11 @@ class TorchBackend:
             automatic_thresholds=automatic_thresholds,
         )
 
+        self._batch_size = self._spec.batch_size
+        if self._device.type == "cpu":
+            pixels = config.logit_size**2 * config.decoder.upscale_widths[1]
+            self._batch_size = max(1, min(self._batch_size, _HEAP_BYTES // (4 * pixels)))
+
     @property
     def spec(self) -> BackendSpec:
         """The model's name and sizes."""
@@ -59,7 +67,7 @@ class TorchBackend:
     ) -> tuple[FloatArray, FloatArray]:
         """Mask logits (K, L, L) of the masks predicted better than floors (4,), and predicted IoU (N, 4)."""
         return decode_in_batches(
-            lambda part: self._decode(features, part, floors), prompts, self._spec.batch_size
+            lambda part: self._decode(features, part, floors), prompts, self._batch_size
         )
 
     def _decode(

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
+from functools import partial
+
 import numpy as np
 import torch
 
-from benchmarks.everything import same_weights
 from benchmarks.machine import Row, medians, write
-from segloop.backends.base import floors_for
-from segloop.geometry.frames import Frame
-from segloop.prompts.prompt import Prompt, pack
+from benchmarks.vit_b import in_onnx, same_weights
+from segloop.backends.base import Backend, floors_for
+from segloop.geometry.frames import FloatArray, Frame
+from segloop.prompts.prompt import PackedPrompts, Prompt, pack
 
 NUM_PROMPTS = (1, 64)
 
@@ -18,8 +21,8 @@ def run(threads: int, times: int = 3) -> list[Row]:
     """Three masks for 1 and 64 single-point prompts, by both, taking turns."""
     torch.set_num_threads(threads)
     theirs, predictor = same_weights()
-    ours = predictor.backend
-    spec = ours.spec
+    backends = {"PyTorch": predictor.backend, "ONNX Runtime": in_onnx(predictor, threads)}
+    spec = predictor.spec
     side = spec.input_size
     features = np.random.default_rng(0).normal(
         size=(spec.num_channels, spec.grid_size, spec.grid_size)
@@ -43,18 +46,22 @@ def run(threads: int, times: int = 3) -> list[Row]:
                     multimask_output=True,
                 )
 
-        def run_ours(prompts=packed):  # type: ignore[no-untyped-def]
-            return ours.decode(features, prompts, floors_for((1, 2, 3)))
+        def run_ours(backend: Backend, prompts: PackedPrompts = packed) -> FloatArray:
+            return backend.decode(features, prompts, floors_for((1, 2, 3)))[0]
 
         expected = run_theirs().pred_masks[0].numpy()
-        logits, _ = run_ours()
-        difference = float(np.abs(logits.reshape(expected.shape) - expected).max())
-        seconds = medians({"theirs": run_theirs, "ours": run_ours}, times)
-        ratio = seconds["theirs"] / seconds["ours"]
-        rows.append(Row(f"{count} prompts, transformers", seconds["theirs"]))
-        rows.append(Row(f"{count} prompts, segloop in PyTorch", seconds["ours"], ratio, difference))
+        runs = {name: partial(run_ours, backend) for name, backend in backends.items()}
+        seconds = medians({"transformers": run_theirs, **runs}, times)
+        rows.append(Row(f"{count} prompts, transformers", seconds["transformers"]))
+        for name, run_one in runs.items():
+            difference = float(np.abs(run_one().reshape(expected.shape) - expected).max())
+            ratio = seconds["transformers"] / seconds[name]
+            rows.append(
+                Row(f"{count} prompts, segloop in {name}", seconds[name], ratio, difference)
+            )
     return rows
 
 
 if __name__ == "__main__":
-    print(write("decode", run(threads=1), threads=1))
+    threads = os.cpu_count() or 1
+    print(write("decode", run(threads), threads))

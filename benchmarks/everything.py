@@ -29,18 +29,16 @@ import torch
 from PIL import Image
 from pycocotools import mask as coco_mask
 from torch import Tensor
-from transformers import MaskGenerationPipeline, SamConfig, SamModel
+from transformers import MaskGenerationPipeline, SamModel
 from transformers import __version__ as transformers_version
 from transformers.models.sam import image_processing_pil_sam as their_images
 
 import segloop
-from segloop.backends.torch import TorchBackend
+from benchmarks.vit_b import same_weights
 from segloop.geometry.encoded import EncodedMasks
 from segloop.geometry.suppression import suppress_boxes
-from segloop.model.sam import Sam
 from segloop.predict.automatic import AutomaticConfig, generate
 from segloop.predict.predictor import Predictor
-from segloop.weights.convert import infer_config, to_native
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 LONG_SIDE_PX = 1024
@@ -281,20 +279,6 @@ def same_share(theirs: list[Any], ours: EncodedMasks) -> float:
         {"size": [height, width], "counts": one.counts.encode()} for one in ours.rles
     ]
     return float((coco_mask.iou(packed, mine, [0] * len(mine)).max(axis=1) >= SAME_IOU).mean())
-
-
-def same_weights() -> tuple[SamModel, Predictor]:
-    """Their ViT-B of random weights, biases and norms included, and ours with the same numbers."""
-    torch.manual_seed(0)
-    theirs = SamModel(SamConfig()).eval()
-    with torch.no_grad():
-        for parameter in theirs.parameters():
-            parameter.add_(torch.randn_like(parameter), alpha=0.02)
-    state = to_native(theirs.state_dict())
-    with torch.device("meta"):
-        model = Sam(infer_config(state))
-    model.load_state_dict(state, assign=True)
-    return theirs, Predictor(TorchBackend(model.eval(), "vit_b", "random"))
 
 
 def their_features(model: SamModel, pixels: Tensor) -> Tensor:

@@ -15,7 +15,6 @@ from segloop.errors import InputError
 from segloop.predict.memory import (
     batch_size_within,
     needed_bytes,
-    peak_bytes,
     prompt_bytes,
     resident_bytes,
 )

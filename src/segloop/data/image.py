@@ -8,6 +8,9 @@ from __future__ import annotations
 import io
 import struct
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +23,38 @@ ImageArray = npt.NDArray[np.uint8]
 ImageSource = str | Path | bytes | Image.Image | ImageArray
 
 MAX_PIXELS = 100_000_000
+_PLAIN_MODES = ("1", "L", "LA", "P", "RGB", "RGBA")
 _open_lock = threading.Lock()
+_ORIENTATION_TAG = 0x0112
+
+
+@dataclass(frozen=True)
+class ImageHeader:
+    """What a file says of its image before any pixel is decoded.
+
+    image_hw: as load_image gives it, the orientation tag honoured. format: JPEG, PNG, ... is_plain: 8 bits a channel, one
+    frame, and no orientation to honour.
+    """
+
+    image_hw: tuple[int, int]
+    format: str
+    is_plain: bool
+
+
+def read_header(content: bytes, max_pixels: int = MAX_PIXELS) -> ImageHeader:
+    """Look at encoded bytes without decoding; raises ImageError as load_image does, save for damage further on."""
+    with _opened(content) as image:
+        _check_size(image.height, image.width, "the image data", max_pixels)
+        try:
+            orientation = int(image.getexif().get(_ORIENTATION_TAG, 1) or 1)
+        except (OSError, SyntaxError, ValueError, TypeError, EOFError, IndexError, struct.error):
+            orientation = 1  # as ImageOps has it, a broken tag turns nothing
+        height, width = image.height, image.width
+        is_plain = image.mode in _PLAIN_MODES and orientation == 1
+        is_plain = is_plain and getattr(image, "n_frames", 1) == 1
+        if 5 <= orientation <= 8:
+            height, width = width, height
+        return ImageHeader((height, width), image.format or "", is_plain)
 
 
 def load_image(source: ImageSource, max_pixels: int = MAX_PIXELS) -> ImageArray:
@@ -35,9 +69,17 @@ def load_image(source: ImageSource, max_pixels: int = MAX_PIXELS) -> ImageArray:
     if isinstance(source, Image.Image):
         return _decode(source, "the image", max_pixels)
     name = "the image data" if isinstance(source, bytes) else str(source)
+    with _opened(source) as image:
+        return _decode(image, name, max_pixels)
+
+
+@contextmanager
+def _opened(source: str | Path | bytes) -> Iterator[Image.Image]:
+    """The image with its header read; what goes wrong then or within becomes an ImageError."""
+    name = "the image data" if isinstance(source, bytes) else str(source)
     try:
         with _open(io.BytesIO(source) if isinstance(source, bytes) else Path(source)) as image:
-            return _decode(image, name, max_pixels)
+            yield image
     except FileNotFoundError as error:
         raise ImageError(f"{name}: no such file") from error
     except IsADirectoryError as error:

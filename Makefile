@@ -11,27 +11,30 @@ DEMO_OUT ?= out/demo
 
 BIN := $(VENV)/bin
 CREATED := $(VENV)/.created
+NODE_MODULES := web/node_modules/.installed
 BASE := $(VENV)/.base-installed
 DEV := $(VENV)/.dev-installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench docs mutants clean
+.PHONY: help demo test page check format bench docs mutants clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(BASE) ## segment an example photograph (no torch needed) and show where the result is
+demo: $(BASE) ## segment an example photograph (no torch needed), then click on it yourself in the browser
 	@$(BIN)/segloop segment $(DEMO_IMAGE) $(DEMO_PROMPT) -o $(DEMO_OUT) > /dev/null
 	@echo "The mask, the overlay and the cut-out are in $(DEMO_OUT)/"
-	@overlay=$$(ls -t $(DEMO_OUT)/*overlay*.png | head -n 1); \
-	if [ "$$(uname)" = Darwin ]; then open "$$overlay"; \
-	elif [ -n "$$DISPLAY$$WAYLAND_DISPLAY" ] && command -v xdg-open > /dev/null; then xdg-open "$$overlay" > /dev/null 2>&1 || true; \
-	else echo "Look at $$overlay"; fi
+	@if [ "$$(uname)" = Darwin ] || [ -n "$$DISPLAY$$WAYLAND_DISPLAY" ]; then $(BIN)/segloop demo $(DEMO_IMAGE); \
+	else echo "To click on it yourself:  $(BIN)/segloop demo $(DEMO_IMAGE)"; fi
 
-test: check ## run every check and every test
+test: check page ## run every check and every test
+	cd web && npm test
 	$(BIN)/python -m pytest
+
+page: $(NODE_MODULES) ## type-check the web page and build it into the package
+	cd web && npm run --silent build
 
 check: $(DEV) ## formatting, lint, types, layers
 	$(BIN)/ruff format --check .
@@ -43,7 +46,7 @@ format: $(DEV) ## format the code and apply the safe lint fixes
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(DEV) ## time the default model on this machine
+bench: $(DEV) ## measure speed and memory on this machine, beside transformers
 	$(BIN)/python -m benchmarks
 
 docs: $(DEV) ## build the guide and the API reference into site/, warnings are errors
@@ -73,3 +76,8 @@ $(DEV): pyproject.toml | $(CREATED)
 	@$(BIN)/python -c 'import torch' 2> /dev/null || $(PIP) install --quiet "$(TORCH)"
 	@$(PIP) install --quiet --editable '.[dev]'
 	@touch $@ $(BASE)
+
+$(NODE_MODULES): web/package-lock.json
+	@command -v npm > /dev/null || { echo "npm not found: install Node.js 20.19 or newer" >&2; exit 1; }
+	@cd web && npm ci --silent
+	@touch $@

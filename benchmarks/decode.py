@@ -46,15 +46,19 @@ def run(threads: int, times: int = 3) -> list[Row]:
                     multimask_output=True,
                 )
 
-        def run_ours(backend: Backend, prompts: PackedPrompts = packed) -> FloatArray:
-            return backend.decode(features, prompts, floors_for((1, 2, 3)))[0]
+        def run_ours(backend: Backend, prompts: PackedPrompts = packed) -> list[FloatArray]:
+            batches = prompts.batches(backend.batch_size)
+            decoded = backend.decode_batches(features, batches, floors_for((1, 2, 3)))
+            return [logits for logits, _ in decoded]
 
         expected = run_theirs().pred_masks[0].numpy()
         runs = {name: partial(run_ours, backend) for name, backend in backends.items()}
         seconds = medians({"transformers": run_theirs, **runs}, times)
         rows.append(Row(f"{count} prompts, transformers", seconds["transformers"]))
         for name, run_one in runs.items():
-            difference = float(np.abs(run_one().reshape(expected.shape) - expected).max())
+            difference = float(
+                np.abs(np.concatenate(run_one()).reshape(expected.shape) - expected).max()
+            )
             ratio = seconds["transformers"] / seconds[name]
             rows.append(
                 Row(f"{count} prompts, segloop in {name}", seconds[name], ratio, difference)

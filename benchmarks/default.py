@@ -1,47 +1,43 @@
-"""Time the default model on this machine: `make bench`, or `python -m benchmarks`.
-
-Medians of several runs after a warm-up. Start-up is measured in fresh processes, so it includes what a shell user waits for.
-"""
+"""The default model as its users meet it: start-up, in fresh processes, then one image, one click, many clicks."""
 
 from __future__ import annotations
 
 import os
-import platform
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 
 import segloop
+from benchmarks.machine import Row, medians, write
 
 PHOTO = Path(__file__).resolve().parent.parent / "examples" / "coffee.jpg"
-RUNS = 7
+MANY = 64
 
 
-def main() -> None:
-    """Print one line for each thing measured."""
-    print(
-        f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
-        f"onnxruntime {onnxruntime.__version__}; medians of {RUNS} runs"
-    )
-    show("import segloop, cold", median_seconds(lambda: python("import segloop")))
+def run(threads: int, times: int = 7) -> list[Row]:
+    """Medians after a warm-up."""
+    predictor, alone = segloop.load(threads=threads), segloop.load(threads=1)
+    embedding = predictor.encode(PHOTO)
+    one, many = (point_prompts(count, embedding.frame.image_hw) for count in (1, MANY))
     with tempfile.TemporaryDirectory() as folder:
-        show("segloop segment, shell to files", median_seconds(lambda: segment_in_shell(folder)))
-    for threads in (1, os.cpu_count() or 1):
-        predictor = segloop.load(threads=threads)
-        embedding = predictor.encode(PHOTO)
-        show(f"encode, {threads} threads", median_seconds(partial(predictor.encode, PHOTO)))
-        for count in (1, 64):
-            prompts = point_prompts(count, embedding.frame.image_hw)
-            seconds = median_seconds(partial(predictor.segment, embedding, prompts))
-            show(f"segment, {count} clicks, {threads} threads, each", seconds / count)
+        seconds = medians(
+            {
+                "import segloop, cold": lambda: python("import segloop"),
+                "segloop segment, from shell to files": partial(segment_in_shell, folder),
+                "encode": partial(predictor.encode, PHOTO),
+                "encode, one thread": partial(alone.encode, PHOTO),
+                "segment, one click": partial(predictor.segment, embedding, one),
+                "segment, one click, one thread": partial(alone.segment, embedding, one),
+                f"segment, {MANY} clicks": partial(predictor.segment, embedding, many),
+                f"segment, {MANY} clicks, one thread": partial(alone.segment, embedding, many),
+            },
+            times,
+        )
+    return [Row(what, median) for what, median in seconds.items()]
 
 
 def point_prompts(count: int, image_hw: tuple[int, int]) -> list[segloop.Prompt]:
@@ -65,21 +61,6 @@ def python(code: str) -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def median_seconds(run: Callable[[], object]) -> float:
-    """Median time of RUNS calls, after one that does not count."""
-    run()
-    times = []
-    for _ in range(RUNS):
-        start = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
-
-
-def show(what: str, seconds: float) -> None:
-    """One line of the table."""
-    print(f"{what:<45} {1000 * seconds:9.1f} ms")
-
-
 if __name__ == "__main__":
-    main()
+    cores = os.cpu_count() or 1
+    print(write("default", run(cores), cores))

@@ -1,26 +1,22 @@
-"""Everything in a photograph by segloop and by transformers, on the same random ViT-B: `python -m benchmarks.everything`.
+"""Everything in a photograph by transformers' pipeline and by segloop, on the same random ViT-B, and by the default model.
 
 Random weights pass no fixed threshold, so the thresholds are quantiles: 30% of the masks pass predicted IoU, half of those
-stability. A full grid takes minutes; --points-per-side 8 is for trying. The default model runs in a process of its own.
+stability. The boxes of such masks are all the image's, of which suppression leaves one: it is timed with, compared without.
+The default model runs in a process of its own.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
-import platform
-import resource
-import statistics
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from types import ModuleType, TracebackType
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -29,59 +25,33 @@ import torch
 from PIL import Image
 from pycocotools import mask as coco_mask
 from torch import Tensor
-from transformers import MaskGenerationPipeline, SamModel
-from transformers import __version__ as transformers_version
+from transformers import MaskGenerationPipeline
 from transformers.models.sam import image_processing_pil_sam as their_images
 
 import segloop
-from benchmarks.vit_b import same_weights
+from benchmarks.machine import Row, median_of, write
+from benchmarks.vit_b import in_onnx, same_weights
 from segloop.geometry.encoded import EncodedMasks
+from segloop.geometry.masks import mask_iou
 from segloop.geometry.suppression import suppress_boxes
 from segloop.predict.automatic import AutomaticConfig, generate
+from segloop.predict.memory import peak_bytes, resident_bytes
 from segloop.predict.predictor import Predictor
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 LONG_SIDE_PX = 1024
 PREDICTED_IOU_PASSES, STABILITY_PASSES = 0.3, 0.5
 SAME_IOU = 0.999
+MATCHED_POINTS_PER_SIDE = 16
 
 
 @dataclass(frozen=True)
 class Measure:
-    """One run: masks that survived, seconds, and how far resident memory rose above the start."""
+    """One run: what it made, seconds, and how far resident memory rose above the start."""
 
-    num_masks: int
+    made: Any
     seconds: float
     rise_bytes: int
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Both on one photograph, in median seconds; same_share of their masks have their like in ours."""
-
-    photo: str
-    image_hw: tuple[int, int]
-    points_per_side: int
-    num_theirs: int
-    num_ours: int
-    same_share: float
-    their_seconds: float
-    our_seconds: float
-    their_encode_seconds: float
-    our_encode_seconds: float
-    their_rise_bytes: int
-    our_rise_bytes: int
-
-    @property
-    def ratio(self) -> float:
-        """How many times faster, end to end."""
-        return self.their_seconds / self.our_seconds
-
-    @property
-    def decode_ratio(self) -> float:
-        """How many times faster after the encoder, which a finer grid makes the whole."""
-        theirs = self.their_seconds - self.their_encode_seconds
-        return theirs / (self.our_seconds - self.our_encode_seconds)
 
 
 class Processor(their_images.SamImageProcessorPil):  # type: ignore[misc]
@@ -96,146 +66,70 @@ class Processor(their_images.SamImageProcessorPil):  # type: ignore[misc]
         )
 
 
-class MemoryWatch:
-    """Samples the resident memory of this process while it is open."""
-
-    def __enter__(self) -> MemoryWatch:
-        self._start = self._peak = resident_bytes()
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._sample, daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._done.set()
-        self._thread.join()
-
-    @property
-    def rise_bytes(self) -> int:
-        """Peak above the start."""
-        return self._peak - self._start
-
-    def _sample(self) -> None:
-        while not self._done.wait(0.02):
-            self._peak = max(self._peak, resident_bytes())
-
-
-def main() -> None:
-    """Print the comparison, and write it where -o says."""
-    options = read_options()
-    if options.default_only:
-        print(json.dumps(measure_default(options)))
-        return
-    torch.set_num_threads(options.threads)
-    print(
-        f"{platform.machine()}, {options.threads} of {os.cpu_count()} cores, "
-        f"Python {platform.python_version()}, torch {torch.__version__}, transformers {transformers_version}"
-    )
-    default = default_in_child(options)
-    print(
-        f"default model, {options.default_points_per_side} x {options.default_points_per_side} points: "
-        f"{default['seconds']:.1f} s, {default['num_masks']} masks, "
-        f"peak resident {default['peak_bytes'] / 1e9:.2f} GB"
-    )
+def run(threads: int, points_per_side: int = 32, times: int = 1) -> list[Row]:
+    """Both on one photograph, taking turns, at thresholds that let the same share of masks through."""
+    rows = [default_in_child(threads)]
+    torch.set_num_threads(threads)
     stand_in_for_torchvision()
-    theirs, ours = same_weights()
-    comparisons = []
-    for path in options.photos:
-        one = compare(path, theirs, ours, options.points_per_side, options.runs)
-        comparisons.append(one)
-        print(describe(one))
-    if options.out:
-        report = {
-            "machine": platform.platform(),
-            "processors": os.cpu_count(),
-            "threads": options.threads,
-            "versions": {"torch": torch.__version__, "transformers": transformers_version},
-            "default": default,
-            "comparisons": [
-                {**asdict(one), "ratio": one.ratio, "decode_ratio": one.decode_ratio}
-                for one in comparisons
-            ],
-        }
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-
-
-def read_options() -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("photos", nargs="*", type=Path, default=[EXAMPLES / "coffee.jpg"])
-    parser.add_argument("--points-per-side", type=int, default=32)
-    parser.add_argument("--default-points-per-side", type=int, default=32)
-    parser.add_argument("--runs", type=int, default=1, help="of either, taking turns")
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--default-only", action="store_true", help="as JSON, in this process")
-    parser.add_argument("-o", "--out", type=Path, help="a JSON file")
-    return parser.parse_args()
-
-
-def compare(
-    path: Path, theirs: SamModel, ours: Predictor, points_per_side: int, runs: int
-) -> Comparison:
-    """Both on one photograph at thresholds that let the same share of masks through."""
-    photo = photograph(path)
-    config = quantile_thresholds(ours, np.asarray(photo), points_per_side)
+    theirs, in_torch = same_weights()
+    ours = Predictor(in_onnx(in_torch, threads))
+    photo = photograph(EXAMPLES / "coffee.jpg")
     pipeline = MaskGenerationPipeline(model=theirs, image_processor=Processor(), device="cpu")
 
-    def run_theirs() -> list[Any]:
-        answer = pipeline(
-            photo,
-            points_per_crop=points_per_side,
-            points_per_batch=64,
-            pred_iou_thresh=config.predicted_iou_threshold,
-            stability_score_thresh=config.stability_threshold,
-            output_rle_mask=True,
+    # Memory is that of the first run of either: what it gets it keeps for the next.
+    our_first = measure(
+        lambda: quantile_thresholds(ours, np.asarray(photo), MATCHED_POINTS_PER_SIDE)
+    )
+    apart = replace(our_first.made, box_nms_threshold=1.0)
+    their_first = measure(lambda: run_theirs(pipeline, photo, apart))
+    expected = their_first.made
+    found = generate(ours, photo, apart).masks
+    same = same_share(expected, found)
+
+    config = quantile_thresholds(ours, np.asarray(photo), points_per_side)
+    both = [
+        (
+            measure(lambda: run_theirs(pipeline, photo, config)),
+            measure(lambda: generate(ours, photo, config).masks),
         )
-        return list(answer["rle_mask"])
+        for _ in range(times)
+    ]
+    their_runs, our_runs = zip(*both, strict=True)
+    their_seconds = median_of(one.seconds for one in their_runs)
+    our_seconds = median_of(one.seconds for one in our_runs)
+    what = f"ViT-B, {photo.width} x {photo.height}, {points_per_side} x {points_per_side} points"
+    return [
+        *rows,
+        Row(
+            f"{what}, transformers' pipeline",
+            their_seconds,
+            memory_bytes=their_first.rise_bytes,
+        ),
+        Row(
+            f"{what}, segloop in ONNX Runtime; without suppression of boxes {len(expected)} masks of theirs and "
+            f"{len(found)} of ours at {MATCHED_POINTS_PER_SIDE} x {MATCHED_POINTS_PER_SIDE} points, {100 * same:.1f}% "
+            f"of theirs with IoU {SAME_IOU} among ours",
+            our_seconds,
+            their_seconds / our_seconds,
+            memory_bytes=our_first.rise_bytes,
+        ),
+    ]
 
-    def run_ours() -> EncodedMasks:
-        return generate(ours, photo, config).masks
 
-    pixels = torch.from_numpy(Processor()(images=photo)["pixel_values"][0])[None]
-    their_runs, our_runs, their_encodes, our_encodes = [], [], [], []
-    for _ in range(runs):
-        their_masks, measured = measure(run_theirs)
-        their_runs.append(measured)
-        our_masks, measured = measure(run_ours)
-        our_runs.append(measured)
-        their_encodes.append(seconds_of(lambda: their_features(theirs, pixels)))
-        our_encodes.append(seconds_of(lambda: ours.encode(photo)))
-    return Comparison(
-        photo=path.name,
-        image_hw=(photo.height, photo.width),
-        points_per_side=points_per_side,
-        num_theirs=len(their_masks),
-        num_ours=len(our_masks),
-        same_share=same_share(their_masks, our_masks),
-        their_seconds=statistics.median(run.seconds for run in their_runs),
-        our_seconds=statistics.median(run.seconds for run in our_runs),
-        their_encode_seconds=statistics.median(their_encodes),
-        our_encode_seconds=statistics.median(our_encodes),
-        their_rise_bytes=max(run.rise_bytes for run in their_runs),
-        our_rise_bytes=max(run.rise_bytes for run in our_runs),
+def run_theirs(
+    pipeline: MaskGenerationPipeline, photo: Image.Image, config: AutomaticConfig
+) -> list[Any]:
+    """Run lengths of their masks."""
+    answer = pipeline(
+        photo,
+        points_per_crop=config.points_per_side,
+        points_per_batch=64,
+        pred_iou_thresh=config.predicted_iou_threshold,
+        stability_score_thresh=config.stability_threshold,
+        crops_nms_thresh=config.box_nms_threshold,
+        output_rle_mask=True,
     )
-
-
-def describe(one: Comparison) -> str:
-    """A comparison as two lines of text."""
-    height, width = one.image_hw
-    return (
-        f"{one.photo} {width} x {height}, {one.points_per_side} x {one.points_per_side} points: "
-        f"transformers {one.their_seconds:.1f} s (encode {one.their_encode_seconds:.1f}), "
-        f"segloop {one.our_seconds:.1f} s (encode {one.our_encode_seconds:.1f}), "
-        f"{one.ratio:.1f} x, after the encoder {one.decode_ratio:.1f} x\n"
-        f"  survivors {one.num_theirs} and {one.num_ours}, {100 * one.same_share:.1f}% the same; memory "
-        f"+{one.their_rise_bytes / 1e9:.2f} and +{one.our_rise_bytes / 1e9:.2f} GB"
-    )
+    return list(answer["rle_mask"])
 
 
 def quantile_thresholds(
@@ -274,18 +168,15 @@ def same_share(theirs: list[Any], ours: EncodedMasks) -> float:
     if not theirs or not len(ours):
         return float(len(theirs) == len(ours))
     height, width = ours.image_hw
-    packed: list[Any] = [coco_mask.frPyObjects(one, height, width) for one in theirs]
-    mine: list[Any] = [
-        {"size": [height, width], "counts": one.counts.encode()} for one in ours.rles
-    ]
-    return float((coco_mask.iou(packed, mine, [0] * len(mine)).max(axis=1) >= SAME_IOU).mean())
-
-
-def their_features(model: SamModel, pixels: Tensor) -> Tensor:
-    """One embedding by their encoder."""
-    with torch.inference_mode():
-        features: Tensor = model.get_image_embeddings(pixels)
-        return features
+    num_same = 0
+    for one in theirs:
+        packed = coco_mask.frPyObjects(one, height, width)
+        mask, area = coco_mask.decode(packed).astype(np.bool_), int(coco_mask.area(packed))
+        close = np.flatnonzero(
+            np.minimum(ours.areas, area) >= SAME_IOU * np.maximum(ours.areas, area)
+        )
+        num_same += any(mask_iou(ours.mask(row), mask) >= SAME_IOU for row in close)
+    return num_same / len(theirs)
 
 
 def stand_in_for_torchvision() -> None:
@@ -300,29 +191,23 @@ def stand_in_for_torchvision() -> None:
     sys.modules["torchvision.ops.boxes"].batched_nms = batched_nms  # type: ignore[attr-defined]
 
 
-def default_in_child(options: argparse.Namespace) -> dict[str, float]:
-    """measure_default in a process that has seen neither PyTorch's arenas nor the other model."""
-    command = [sys.executable, "-m", "benchmarks.everything", "--default-only"]
-    command += ["--threads", str(options.threads), "--runs", "3"]
-    command += ["--default-points-per-side", str(options.default_points_per_side)]
+def default_in_child(threads: int) -> Row:
+    """The default model in a process that holds nothing else."""
+    command = [sys.executable, "-m", "benchmarks.everything", "default", str(threads)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
-    answer: dict[str, float] = json.loads(done.stdout)
-    return answer
+    return Row(**json.loads(done.stdout))
 
 
-def measure_default(options: argparse.Namespace) -> dict[str, float]:
-    """The default model on the first photograph, in this process: masks, median seconds and peak resident memory."""
-    predictor = segloop.load(threads=options.threads)
-    config = AutomaticConfig(points_per_side=options.default_points_per_side)
+def measure_default(threads: int, times: int = 5) -> dict[str, Any]:
+    """The fields of a row on the default model, in this process."""
+    predictor = segloop.load(threads=threads)
     photo = photograph(EXAMPLES / "coffee.jpg")
-    runs = [
-        measure(lambda: generate(predictor, photo, config).masks)[1] for _ in range(options.runs)
-    ]
-    unit = 1 if sys.platform == "darwin" else 1024
+    runs = [measure(lambda: generate(predictor, photo).masks) for _ in range(times)]
     return {
-        "num_masks": runs[0].num_masks,
-        "seconds": statistics.median(run.seconds for run in runs),
-        "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit,
+        "what": f"default model, {photo.width} x {photo.height}, 32 x 32 points, {len(runs[0].made)} masks "
+        "(memory: all the process ever held)",
+        "seconds": median_of(one.seconds for one in runs),
+        "memory_bytes": peak_bytes(),
     }
 
 
@@ -334,29 +219,29 @@ def photograph(path: Path) -> Image.Image:
     return photo.resize((round(photo.width * scale), round(photo.height * scale)))
 
 
-def measure(run: Callable[[], Any]) -> tuple[Any, Measure]:
+def measure(run: Callable[[], Any]) -> Measure:
     """What a run made, and what it took."""
-    with MemoryWatch() as memory:
-        start = time.perf_counter()
-        made = run()
-        seconds = time.perf_counter() - start
-    return made, Measure(len(made), seconds, memory.rise_bytes)
+    before = peak = resident_bytes()
+    done = threading.Event()
 
+    def watch() -> None:
+        nonlocal peak
+        while not done.wait(0.02):
+            peak = max(peak, resident_bytes())
 
-def seconds_of(run: Callable[[], object]) -> float:
-    """Seconds of one call."""
+    watching = threading.Thread(target=watch, daemon=True)
+    watching.start()
     start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
-
-
-def resident_bytes() -> int:
-    """Resident memory now; 0 where the system does not say."""
-    with suppress(OSError):
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-        return pages * resource.getpagesize()
-    return 0
+    made = run()
+    seconds = time.perf_counter() - start
+    done.set()
+    watching.join()
+    return Measure(made, seconds, peak - before)
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == ["default"]:
+        print(json.dumps(measure_default(int(sys.argv[2]))))
+    else:
+        cores = os.cpu_count() or 1
+        print(write("everything", run(cores), cores))

@@ -7,7 +7,7 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,12 +18,21 @@ PACKAGES = ("segloop", "torch", "transformers", "onnxruntime", "openvino", "nump
 
 @dataclass(frozen=True)
 class Row:
-    """One thing measured: median seconds, and where there is a reference the times faster and the largest difference."""
+    """One thing measured: median seconds, and where there is a reference the times faster and the largest difference.
+
+    memory_bytes: how far resident memory rose.
+    """
 
     what: str
     seconds: float
     ratio: float | None = None
     difference: float | None = None
+    memory_bytes: int | None = None
+
+
+def median_of(seconds: Iterable[float]) -> float:
+    """The middle one."""
+    return float(statistics.median(seconds))
 
 
 def medians(runs: dict[str, Callable[[], object]], times: int) -> dict[str, float]:
@@ -54,10 +63,10 @@ def write(subject: str, rows: Sequence[Row], threads: int) -> str:
         f"{place['machine']}, {threads} of {place['processors']} cores, Python {place['python']}, "
         + ", ".join(f"{name} {found}" for name, found in place["versions"].items()),
         "",
-        "| what | median, ms | times faster | largest difference |",
-        "|---|--:|--:|--:|",
+        "| what | median, ms | times faster | largest difference | memory, MB |",
+        "|---|--:|--:|--:|--:|",
         *(
-            f"| {row.what} | {1000 * row.seconds:.1f} | {_ratio(row)} | {_gap(row)} |"
+            f"| {row.what} | {1000 * row.seconds:.1f} | {_ratio(row)} | {_gap(row)} | {_memory(row)} |"
             for row in rows
         ),
     ]
@@ -82,3 +91,7 @@ def _ratio(row: Row) -> str:
 
 def _gap(row: Row) -> str:
     return "" if row.difference is None else f"{row.difference:.1e}"
+
+
+def _memory(row: Row) -> str:
+    return "" if row.memory_bytes is None else f"{row.memory_bytes / 1e6:.0f}"

@@ -73,27 +73,65 @@ def encode_masks() -> Callable[[BoolArray], EncodedMasks]:
     import numpy as np
 
     from segloop.geometry.encoded import EncodedMasks
-    from segloop.geometry.masks import mask_boxes
-    from segloop.geometry.rle import encode_rle
 
     def encode(masks: BoolArray) -> EncodedMasks:
-        count, height, width = masks.shape
-        numbers = np.arange(count)
+        numbers = np.arange(len(masks))
         scores = (1 - numbers / 100).astype(np.float32)
-        return EncodedMasks(
-            image_hw=(height, width),
-            rles=tuple(encode_rle(mask) for mask in masks),
-            boxes_xyxy=mask_boxes(masks),
-            areas=masks.sum(axis=(1, 2)),
+        return EncodedMasks.encode(
+            masks,
             predicted_iou=scores,
             stability_score=scores - np.float32(0.01),
             points_xy=np.stack([numbers + 0.5, numbers + 0.25], axis=1).astype(np.float32),
-            crop_boxes_xyxy=np.tile(np.float32([0, 0, width, height]), (count, 1)),
-            prompt_index=numbers,
             output_index=1 + numbers % 3,
         )
 
     return encode
+
+
+@pytest.fixture(scope="session")
+def draw_png() -> Callable[[tuple[int, int], int], bytes]:
+    """Makes a PNG of this height and width of smooth random colours."""
+    import io
+
+    import numpy as np
+    from PIL import Image
+
+    def draw(image_hw: tuple[int, int], seed: int) -> bytes:
+        coarse = np.random.default_rng(seed).integers(0, 255, (4, 6, 3), dtype=np.uint8)
+        stream = io.BytesIO()
+        size = (image_hw[1], image_hw[0])
+        Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC).save(stream, "PNG")
+        return stream.getvalue()
+
+    return draw
+
+
+@pytest.fixture
+def photos(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    draw_png: Callable[[tuple[int, int], int], bytes],
+) -> Path:
+    """Three photographs at two depths; the current folder is the one above."""
+    folder = tmp_path / "photos"
+    (folder / "trip").mkdir(parents=True)
+    for number, (name, image_hw) in enumerate(
+        {"a.png": (60, 90), "b.png": (80, 50), "trip/a.png": (40, 40)}.items()
+    ):
+        (folder / name).write_bytes(draw_png(image_hw, number))
+    monkeypatch.chdir(tmp_path)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def files_below() -> Callable[[Path], dict[str, bytes]]:
+    """Reads every file below a folder."""
+
+    def read(folder: Path) -> dict[str, bytes]:
+        files = (path for path in folder.rglob("*") if path.is_file())
+        return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+    return read
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segloop.backends.base import drawn_outputs, floors_for
 from segloop.backends.onnx import OnnxBackend
 from segloop.backends.torch import TorchBackend
 from segloop.data.transforms import prepare_input
@@ -30,14 +29,8 @@ TOLERANCE = 1e-4
 
 
 @pytest.fixture(scope="module")
-def backend(toy_export: ExportReport) -> OnnxBackend:
-    return OnnxBackend(toy_export.folder, threads=1)
-
-
-@pytest.fixture(scope="module")
-def prepared(backend: OnnxBackend) -> np.ndarray:
-    image = draw_image(64, np.random.default_rng(5))
-    return prepare_input(image, Frame(image.shape[:2], 64, backend.spec.logit_size))
+def backend(onnx_backend: OnnxBackend) -> OnnxBackend:
+    return onnx_backend
 
 
 def test_sizes_come_from_the_description(backend: OnnxBackend, toy_model: Sam) -> None:
@@ -70,45 +63,6 @@ def test_masks_are_those_of_pytorch(
     assert logits.shape == (4 * case.num_prompts, 32, 32)
     np.testing.assert_allclose(logits, expected_logits, atol=TOLERANCE)
     np.testing.assert_allclose(predicted_iou, expected_iou, atol=TOLERANCE)
-
-
-@pytest.mark.parametrize("case", [case for case in CASES if case.num_prompts > 1], ids=str)
-def test_many_prompts_in_one_call_are_as_one_by_one(
-    case: Case, backend: OnnxBackend, prepared: np.ndarray
-) -> None:
-    prompts = make_prompts(case, backend.spec, np.random.default_rng(2))
-    features = backend.encode(prepared)
-    logits, predicted_iou = backend.decode(features, prompts)
-    for row, masks in enumerate(logits.reshape(case.num_prompts, 4, 32, 32)):
-        one_logits, one_iou = backend.decode(features, prompts.slice(row, row + 1))
-        np.testing.assert_allclose(masks, one_logits, atol=TOLERANCE)
-        np.testing.assert_allclose(predicted_iou[row], one_iou[0], atol=TOLERANCE)
-
-
-@pytest.mark.parametrize("case", CASES, ids=str)
-def test_only_masks_above_their_floor_are_drawn(
-    case: Case, backend: OnnxBackend, prepared: np.ndarray
-) -> None:
-    features = backend.encode(prepared)
-    prompts = make_prompts(case, backend.spec, np.random.default_rng(4))
-    everything, expected_iou = backend.decode(features, prompts)
-    floors = np.array([np.inf, *np.median(expected_iou[:, 1:], axis=0)], dtype=np.float32)
-    rows, outputs = drawn_outputs(expected_iou, floors)
-    logits, predicted_iou = backend.decode(features, prompts, floors)
-    assert 0 not in outputs
-    assert len(rows) == (expected_iou[:, 1:] > floors[1:]).sum() < 3 * case.num_prompts
-    np.testing.assert_allclose(predicted_iou, expected_iou, atol=TOLERANCE)
-    np.testing.assert_allclose(logits, everything[4 * rows + outputs], atol=TOLERANCE)
-
-
-def test_with_every_floor_out_of_reach_nothing_is_drawn(
-    backend: OnnxBackend, prepared: np.ndarray
-) -> None:
-    features = backend.encode(prepared)
-    prompts = make_prompts(Case(3, (1, -1)), backend.spec, np.random.default_rng(0))
-    logits, predicted_iou = backend.decode(features, prompts, floors_for([]))
-    assert logits.shape == (0, 32, 32)
-    assert predicted_iou.shape == (3, 4)
 
 
 def test_no_mask_at_all_is_as_an_ignored_mask_each(

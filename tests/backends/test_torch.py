@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from segloop.backends.base import drawn_outputs, floors_for
 from segloop.backends.torch import TorchBackend, find_device
 from segloop.errors import InputError
 from segloop.export.parity import CASES, Case, make_prompts
@@ -42,42 +41,6 @@ def test_numbers_in_and_numbers_out(toy_model: Sam) -> None:
     assert logits.dtype == predicted_iou.dtype == np.float32
     np.testing.assert_allclose(logits, expected.flatten(0, 1).numpy(), atol=1e-5)
     np.testing.assert_allclose(predicted_iou, expected_iou.numpy(), atol=1e-5)
-
-
-@pytest.mark.parametrize("case", [case for case in CASES if case.num_prompts > 1], ids=str)
-def test_many_prompts_in_one_call_are_as_one_by_one(case: Case, toy_model: Sam) -> None:
-    backend = TorchBackend(toy_model, "toy", "x")
-    features = backend.encode(image())
-    prompts = make_prompts(case, backend.spec, np.random.default_rng(2))
-    logits, predicted_iou = backend.decode(features, prompts)
-    for row, masks in enumerate(logits.reshape(case.num_prompts, 4, 32, 32)):
-        one_logits, one_iou = backend.decode(features, prompts.slice(row, row + 1))
-        np.testing.assert_allclose(masks, one_logits, atol=1e-5)
-        np.testing.assert_allclose(predicted_iou[row], one_iou[0], atol=1e-5)
-
-
-@pytest.mark.parametrize("case", CASES, ids=str)
-def test_only_masks_above_their_floor_are_drawn(case: Case, toy_model: Sam) -> None:
-    backend = TorchBackend(toy_model, "toy", "x")
-    features = backend.encode(image())
-    prompts = make_prompts(case, backend.spec, np.random.default_rng(4))
-    everything, expected_iou = backend.decode(features, prompts)
-    floors = np.array([np.inf, *np.median(expected_iou[:, 1:], axis=0)], dtype=np.float32)
-    rows, outputs = drawn_outputs(expected_iou, floors)
-    logits, predicted_iou = backend.decode(features, prompts, floors)
-    assert 0 not in outputs
-    assert len(rows) == (expected_iou[:, 1:] > floors[1:]).sum() < 3 * case.num_prompts
-    np.testing.assert_allclose(predicted_iou, expected_iou, atol=1e-5)
-    np.testing.assert_allclose(logits, everything[4 * rows + outputs], atol=1e-5)
-
-
-def test_with_every_floor_out_of_reach_nothing_is_drawn(toy_model: Sam) -> None:
-    backend = TorchBackend(toy_model, "toy", "x")
-    features = backend.encode(image())
-    prompts = make_prompts(Case(3, (1, -1)), backend.spec, np.random.default_rng(0))
-    logits, predicted_iou = backend.decode(features, prompts, floors_for([]))
-    assert logits.shape == (0, 32, 32)
-    assert predicted_iou.shape == (3, 4)
 
 
 def test_a_model_in_training_is_put_to_evaluation() -> None:

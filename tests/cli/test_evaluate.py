@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+import segloop
 from segloop.cli.main import build_app
 from segloop.geometry.rle import encode_rle
 
@@ -105,3 +106,14 @@ def test_proposals_prints_a_table_and_writes_the_numbers(
     (dataset,) = report["datasets"]
     assert dataset["counts"] == {"num_images": 2, "num_masks": 2, "num_crowds": 0, "num_empty": 0}
     assert len((tmp_path / "out" / "proposals.jsonl").read_text().splitlines()) == 2
+
+
+def test_proposals_are_filtered_as_suits_the_model(data: Path, tmp_path: Path) -> None:
+    arguments = ["evaluate", "proposals", str(data), "--filters", "--points-per-side", "2"]
+    arguments += ["--limit", "1", "-o", str(tmp_path / "out")]
+    result = CliRunner().invoke(build_app(), arguments, catch_exceptions=False)
+    assert result.exit_code == 0, result.stderr
+    settings = json.loads((tmp_path / "out" / "proposals.json").read_text())["settings"]
+    kept = (settings["predicted_iou_threshold"], settings["stability_threshold"])
+    assert kept == segloop.load().spec.automatic_thresholds
+    assert settings["points_per_side"] == 2

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
-import io
 import json
 import os
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,28 +28,8 @@ ANY_MASK = ("--min-iou", "0", "--min-stability", "0", "--threads", "1")
 FEW_POINTS = ("--points-per-side", "3")
 ALL_FORMATS = ("--format", "coco,labels,overlay")
 
-
-def picture(image_hw: tuple[int, int], seed: int = 0) -> bytes:
-    """A PNG of smooth random colours."""
-    rng = np.random.default_rng(seed)
-    coarse = rng.integers(0, 255, (4, 6, 3), dtype=np.uint8)
-    stream = io.BytesIO()
-    size = (image_hw[1], image_hw[0])
-    Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC).save(stream, "PNG")
-    return stream.getvalue()
-
-
-@pytest.fixture
-def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Three photographs at two depths; the current folder is the one above."""
-    folder = tmp_path / "photos"
-    (folder / "trip").mkdir(parents=True)
-    for number, (name, image_hw) in enumerate(
-        {"a.png": (60, 90), "b.png": (80, 50), "trip/a.png": (40, 40)}.items()
-    ):
-        (folder / name).write_bytes(picture(image_hw, number))
-    monkeypatch.chdir(tmp_path)
-    return folder
+DrawPng = Callable[[tuple[int, int], int], bytes]
+FilesBelow = Callable[[Path], dict[str, bytes]]
 
 
 def run(report: ExportReport, *arguments: object) -> Result:
@@ -58,25 +38,21 @@ def run(report: ExportReport, *arguments: object) -> Result:
     return CliRunner().invoke(build_app(), given, catch_exceptions=False)
 
 
-def tree(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder with its content."""
-    files = (path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
-
-
 def num_done(folder: Path) -> int:
     journal = folder / "done.jsonl"
     return journal.read_bytes().count(b"\n") if journal.exists() else 0
 
 
 @pytest.mark.usefixtures("photos")
-def test_a_folder_becomes_its_masks_in_every_format(toy_export: ExportReport) -> None:
+def test_a_folder_becomes_its_masks_in_every_format(
+    toy_export: ExportReport, files_below: FilesBelow
+) -> None:
     result = run(toy_export, "photos", "-o", "out", *ALL_FORMATS, "--copy-images")
     assert result.exit_code == 0, result.stderr
     assert result.stderr == ""
     names = ["a", "b", "trip/a"]
     endings = (".json", ".png", "_labels.png", "_overlay.jpg")
-    assert set(tree(Path("out"))) == {
+    assert set(files_below(Path("out"))) == {
         *(name + ending for name in names for ending in endings),
         *("coco.json", "done.jsonl", "run.json"),
     }
@@ -109,20 +85,22 @@ def test_the_json_holds_what_the_generator_says(toy_export: ExportReport) -> Non
 
 
 @pytest.mark.usefixtures("photos")
-def test_a_second_run_has_nothing_to_do_and_changes_nothing(toy_export: ExportReport) -> None:
+def test_a_second_run_has_nothing_to_do_and_changes_nothing(
+    toy_export: ExportReport, files_below: FilesBelow
+) -> None:
     first = run(toy_export, "photos", "-o", "out", *ALL_FORMATS)
-    before = tree(Path("out"))
+    before = files_below(Path("out"))
     stamps = {path: path.stat().st_mtime_ns for path in Path("out").glob("*.json[l]")}
     second = run(toy_export, "photos", "-o", "out", *ALL_FORMATS)
     assert second.exit_code == 0
     assert second.stdout == first.stdout.rstrip("\n") + ", 3 of them done before\n"
-    assert tree(Path("out")) == before
+    assert files_below(Path("out")) == before
     assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
 
 
 @pytest.mark.usefixtures("photos")
 def test_another_format_is_drawn_without_the_model(
-    toy_export: ExportReport, monkeypatch: pytest.MonkeyPatch
+    toy_export: ExportReport, monkeypatch: pytest.MonkeyPatch, files_below: FilesBelow
 ) -> None:
     run(toy_export, "photos", "-o", "whole", *ALL_FORMATS, "--copy-images")
     run(toy_export, "photos", "-o", "out")
@@ -138,16 +116,16 @@ def test_another_format_is_drawn_without_the_model(
     result = run(toy_export, "photos", "-o", "out", *ALL_FORMATS, "--copy-images")
     assert result.exit_code == 0, result.stderr
     assert len(encoded) == 1  # the one whose JSON is gone
-    found, expected = tree(Path("out")), tree(Path("whole"))
+    found, expected = files_below(Path("out")), files_below(Path("whole"))
     assert found.keys() == expected.keys()
     assert {name for name in found if found[name] != expected[name]} == {"done.jsonl"}
 
 
 @pytest.mark.usefixtures("photos")
-def test_two_runs_are_byte_identical(toy_export: ExportReport) -> None:
+def test_two_runs_are_byte_identical(toy_export: ExportReport, files_below: FilesBelow) -> None:
     for out in ("one", "two"):
         assert run(toy_export, "photos", "-o", out, *ALL_FORMATS).exit_code == 0
-    assert tree(Path("one")) == tree(Path("two"))
+    assert files_below(Path("one")) == files_below(Path("two"))
 
 
 @pytest.mark.usefixtures("photos")
@@ -160,12 +138,12 @@ def test_results_among_the_images_are_not_taken_for_images(toy_export: ExportRep
 
 
 def test_a_bad_image_stops_nothing_and_is_tried_again(
-    toy_export: ExportReport, photos: Path
+    toy_export: ExportReport, photos: Path, draw_png: DrawPng
 ) -> None:
-    bad = {"0-empty.png": b"", "cut.png": picture((60, 90))[:200], "text.jpg": b"no photograph"}
+    bad = {"0-empty.png": b"", "cut.png": draw_png((60, 90), 0)[:200], "text.jpg": b"no photograph"}
     for name, content in bad.items():
         (photos / name).write_bytes(content)
-    (photos / "one.png").write_bytes(picture((1, 1)))
+    (photos / "one.png").write_bytes(draw_png((1, 1), 0))
     result = run(toy_export, "photos", "-o", "out", "--format", "coco")
     assert result.exit_code == 1
     assert result.stdout.startswith("out: 4 images, ")
@@ -178,7 +156,7 @@ def test_a_bad_image_stops_nothing_and_is_tried_again(
         assert why in line
     assert last == "segloop: 3 images failed; the same command tries them again"
     assert len(json.loads(Path("out/coco.json").read_bytes())["images"]) == 4
-    (photos / "cut.png").write_bytes(picture((60, 90)))
+    (photos / "cut.png").write_bytes(draw_png((60, 90), 0))
     (photos / "text.jpg").unlink()
     (photos / "0-empty.png").unlink()
     result = run(toy_export, "photos", "-o", "out", "--format", "coco")
@@ -189,9 +167,9 @@ def test_a_bad_image_stops_nothing_and_is_tried_again(
 
 @pytest.mark.parametrize("image_hw", [(1, 1), (200, 30_000), (30_000, 200)])
 def test_images_of_every_shape(
-    toy_export: ExportReport, tmp_path: Path, image_hw: tuple[int, int]
+    toy_export: ExportReport, tmp_path: Path, image_hw: tuple[int, int], draw_png: DrawPng
 ) -> None:
-    (tmp_path / "odd.png").write_bytes(picture(image_hw))
+    (tmp_path / "odd.png").write_bytes(draw_png(image_hw, 0))
     out = tmp_path / "out"
     given = ("--points-per-side", 2, *ALL_FORMATS, "--copy-images")
     result = run(toy_export, tmp_path / "odd.png", "-o", out, *given)
@@ -222,11 +200,11 @@ MISTAKES = {
 
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_gets_one_line_and_exit_code_2(
-    toy_export: ExportReport, photos: Path, mistake: str
+    toy_export: ExportReport, photos: Path, mistake: str, files_below: FilesBelow
 ) -> None:
     Path("empty").mkdir()
     Path("bad.tar").write_bytes(b"no tar")
-    before = tree(photos.parent)
+    before = files_below(photos.parent)
     given, words = MISTAKES[mistake]
     arguments = given if "--model" in given else (*given, "--model", str(toy_export.folder))
     result = CliRunner().invoke(build_app(), ["everything", *arguments], catch_exceptions=False)
@@ -235,22 +213,24 @@ def test_a_mistake_gets_one_line_and_exit_code_2(
     (line,) = result.stderr.splitlines()
     assert line.startswith("segloop: error: ")
     assert words in line
-    assert tree(photos.parent) == before
+    assert files_below(photos.parent) == before
     assert not Path("out").exists()
 
 
 @pytest.mark.usefixtures("photos")
-def test_other_settings_in_the_same_folder_need_redo(toy_export: ExportReport) -> None:
+def test_other_settings_in_the_same_folder_need_redo(
+    toy_export: ExportReport, files_below: FilesBelow
+) -> None:
     run(toy_export, "photos", "-o", "out")
-    before = tree(Path("out"))
+    before = files_below(Path("out"))
     result = run(toy_export, "photos", "-o", "out", "--points-per-side", "2")
     assert result.exit_code == 2
     (line,) = result.stderr.splitlines()
     assert "points_per_side 3 (now 2)" in line
-    assert tree(Path("out")) == before
+    assert files_below(Path("out")) == before
     assert run(toy_export, "photos", "-o", "out", "--points-per-side", "2", "--redo").exit_code == 0
     run(toy_export, "photos", "-o", "fresh", "--points-per-side", "2")
-    assert tree(Path("out")) == tree(Path("fresh"))
+    assert files_below(Path("out")) == files_below(Path("fresh"))
 
 
 def test_counts_of_every_filter_are_summed(toy_export: ExportReport, photos: Path) -> None:
@@ -290,12 +270,14 @@ def test_a_folder_that_takes_no_files_gets_one_line(toy_export: ExportReport, ph
 
 
 def test_tars_are_read_and_images_of_one_name_numbered(
-    toy_export: ExportReport, photos: Path
+    toy_export: ExportReport, photos: Path, files_below: FilesBelow
 ) -> None:
     subprocess.run(["tar", "-cf", "set.tar", "-C", photos, "a.png", "trip/a.png"], check=True)
     result = run(toy_export, "photos/a.png", "set.tar", "-o", "out")
     assert result.exit_code == 0, result.stderr
-    assert {name for name in tree(Path("out")) if name.endswith("a.json") or "-2" in name} == {
+    assert {
+        name for name in files_below(Path("out")) if name.endswith("a.json") or "-2" in name
+    } == {
         "a.json",
         "a-2.json",
         "trip/a.json",
@@ -323,13 +305,15 @@ def test_the_models_own_thresholds_hold_but_for_what_is_asked() -> None:
 
 
 @pytest.mark.usefixtures("photos")
-def test_memory_is_kept_by_smaller_batches_or_refused(toy_export: ExportReport) -> None:
+def test_memory_is_kept_by_smaller_batches_or_refused(
+    toy_export: ExportReport, files_below: FilesBelow
+) -> None:
     from segloop.predict.memory import resident_bytes
 
     assert run(toy_export, "photos/a.png", "-o", "out").exit_code == 0
     ample = f"{resident_bytes() / 1e6 + 500:.0f}M"
     assert run(toy_export, "photos/a.png", "-o", "ample", "--max-memory", ample).exit_code == 0
-    assert tree(Path("ample"))["a.json"] == tree(Path("out"))["a.json"]
+    assert files_below(Path("ample"))["a.json"] == files_below(Path("out"))["a.json"]
     refused = run(toy_export, "photos/a.png", "-o", "refused", "--max-memory", "20M")
     assert refused.exit_code == 1
     assert "only 20 MB are allowed" in refused.stderr

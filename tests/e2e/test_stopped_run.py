@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import signal
 import subprocess
@@ -24,28 +23,8 @@ ANY_MASK = ("--min-iou", "0", "--min-stability", "0", "--threads", "1")
 FEW_POINTS = ("--points-per-side", "3")
 ALL_FORMATS = ("--format", "coco,labels,overlay")
 
-
-def picture(image_hw: tuple[int, int], seed: int = 0) -> bytes:
-    """A PNG of smooth random colours."""
-    rng = np.random.default_rng(seed)
-    coarse = rng.integers(0, 255, (4, 6, 3), dtype=np.uint8)
-    stream = io.BytesIO()
-    size = (image_hw[1], image_hw[0])
-    Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC).save(stream, "PNG")
-    return stream.getvalue()
-
-
-@pytest.fixture
-def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Three photographs at two depths; the current folder is the one above."""
-    folder = tmp_path / "photos"
-    (folder / "trip").mkdir(parents=True)
-    for number, (name, image_hw) in enumerate(
-        {"a.png": (60, 90), "b.png": (80, 50), "trip/a.png": (40, 40)}.items()
-    ):
-        (folder / name).write_bytes(picture(image_hw, number))
-    monkeypatch.chdir(tmp_path)
-    return folder
+DrawPng = Callable[[tuple[int, int], int], bytes]
+FilesBelow = Callable[[Path], dict[str, bytes]]
 
 
 def start(report: ExportReport, *arguments: str, **options: object) -> subprocess.Popen[str]:
@@ -53,12 +32,6 @@ def start(report: ExportReport, *arguments: str, **options: object) -> subproces
     command += ["--model", str(report.folder), *ANY_MASK]
     pipes: dict[str, object] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     return subprocess.Popen(command, text=True, **{**pipes, **options})  # type: ignore[call-overload,no-any-return]
-
-
-def tree(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder with its content."""
-    files = (path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
 def num_done(folder: Path) -> int:
@@ -73,15 +46,15 @@ def wait_for_first(out: Path, process: subprocess.Popen[str]) -> None:
 
 
 @pytest.fixture
-def many(photos: Path) -> list[str]:
+def many(photos: Path, draw_png: DrawPng) -> list[str]:
     """The arguments of a run that takes long enough to be stopped in the middle."""
     for number in range(12):
-        (photos / f"c{number:02}.png").write_bytes(picture((90, 120), number))
+        (photos / f"c{number:02}.png").write_bytes(draw_png((90, 120), number))
     return ["photos", *ALL_FORMATS, "--copy-images", "--points-per-side", "8", "-o"]
 
 
 def test_a_killed_run_leaves_whole_files_and_ends_as_if_undisturbed(
-    toy_export: ExportReport, many: list[str]
+    toy_export: ExportReport, many: list[str], files_below: FilesBelow
 ) -> None:
     out = Path("out")
     process = start(toy_export, *many, "out")
@@ -107,7 +80,7 @@ def test_a_killed_run_leaves_whole_files_and_ends_as_if_undisturbed(
     assert len(redone) <= 1
     undisturbed = start(toy_export, *many, "undisturbed")
     undisturbed.communicate()
-    assert tree(out) == tree(Path("undisturbed"))
+    assert files_below(out) == files_below(Path("undisturbed"))
 
 
 def test_ctrl_c_says_how_far_it_came_and_the_same_command_goes_on(
@@ -135,7 +108,7 @@ def limit_file_size(num_bytes: int) -> Callable[[], None]:
 
 
 def test_a_full_disk_stops_the_run_and_loses_nothing(
-    toy_export: ExportReport, photos: Path
+    toy_export: ExportReport, photos: Path, files_below: FilesBelow
 ) -> None:
     noise = np.random.default_rng(0).integers(0, 255, (600, 600, 3), dtype=np.uint8)
     Image.fromarray(noise).save(photos / "b.png")
@@ -154,4 +127,4 @@ def test_a_full_disk_stops_the_run_and_loses_nothing(
     stdout, stderr = start(toy_export, *given, "out").communicate()
     assert "1 of them done before" in stdout, stderr
     start(toy_export, *given, "undisturbed").communicate()
-    assert tree(Path("out")) == tree(Path("undisturbed"))
+    assert files_below(Path("out")) == files_below(Path("undisturbed"))

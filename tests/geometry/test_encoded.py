@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from segloop.geometry.encoded import EncodedMasks
-from segloop.geometry.masks import mask_boxes
 from segloop.geometry.rle import encode_rle
 
 IMAGE_HW = (12, 20)
@@ -20,15 +19,11 @@ def squares(count: int, start: int = 0) -> EncodedMasks:
         mask[row : row + 3, start + row : start + row + 4] = True
     numbers = np.arange(start, start + count)
     scores = numbers.astype(np.float32) / 10
-    return EncodedMasks(
-        image_hw=IMAGE_HW,
-        rles=tuple(encode_rle(mask) for mask in masks),
-        boxes_xyxy=mask_boxes(masks),
-        areas=masks.sum(axis=(1, 2)),
+    return EncodedMasks.encode(
+        masks,
         predicted_iou=scores,
         stability_score=scores + 1,
         points_xy=np.stack([scores, scores], axis=1),
-        crop_boxes_xyxy=np.tile(np.array([0, 0, 20, 12], dtype=np.float32), (count, 1)),
         prompt_index=numbers,
         output_index=1 + numbers % 3,
     )
@@ -53,6 +48,20 @@ def test_a_mask_comes_back_as_it_was() -> None:
     expected = np.zeros(IMAGE_HW, dtype=np.bool_)
     expected[1:4, 1:5] = True
     np.testing.assert_array_equal(mask, expected)
+
+
+def test_columns_that_are_not_given_claim_nothing() -> None:
+    pixels = np.zeros((2, *IMAGE_HW), dtype=np.bool_)
+    pixels[1, 2:5, 3:9] = True
+    masks = EncodedMasks.encode(pixels, stability_score=np.array([0.5, 0.25], dtype=np.float32))
+    assert masks.image_hw == IMAGE_HW
+    assert masks.rles[1] == encode_rle(pixels[1])
+    assert masks.areas.tolist() == [0, 18]
+    assert masks.boxes_xyxy.tolist() == [[0, 0, 0, 0], [3, 2, 8, 4]]
+    assert masks.crop_boxes_xyxy.tolist() == [[0, 0, 20, 12]] * 2
+    assert masks.predicted_iou.tolist() == [1, 1]
+    assert masks.stability_score.tolist() == [0.5, 0.25]
+    assert masks.prompt_index.tolist() == [0, 1]
 
 
 @pytest.mark.parametrize(

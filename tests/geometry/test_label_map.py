@@ -16,25 +16,10 @@ from segloop.errors import InputError
 from segloop.geometry.encoded import EncodedMasks
 from segloop.geometry.frames import BoolArray
 from segloop.geometry.label_map import LabelOrder, label_map
-from segloop.geometry.masks import mask_boxes
-from segloop.geometry.rle import encode_rle
 
 
 def encoded(masks: BoolArray, scores: Sequence[float]) -> EncodedMasks:
-    count, height, width = masks.shape
-    predicted_iou = np.array(scores, dtype=np.float32)
-    return EncodedMasks(
-        image_hw=(height, width),
-        rles=tuple(encode_rle(mask) for mask in masks),
-        boxes_xyxy=mask_boxes(masks),
-        areas=masks.sum(axis=(1, 2)),
-        predicted_iou=predicted_iou,
-        stability_score=predicted_iou,
-        points_xy=np.zeros((count, 2), dtype=np.float32),
-        crop_boxes_xyxy=np.tile(np.array([0, 0, width, height], dtype=np.float32), (count, 1)),
-        prompt_index=np.arange(count),
-        output_index=np.ones(count, dtype=np.int64),
-    )
+    return EncodedMasks.encode(masks, predicted_iou=np.array(scores, dtype=np.float32))
 
 
 def spans(*ranges: tuple[int, int], width: int = 6) -> BoolArray:

@@ -14,27 +14,17 @@ from hypothesis.extra import numpy as numpy_st
 from segloop.errors import InputError
 from segloop.geometry.encoded import EncodedMasks
 from segloop.geometry.frames import BoolArray
-from segloop.geometry.masks import mask_boxes
-from segloop.geometry.rle import encode_rle
 from segloop.geometry.tree import build_tree, choose_from_nests, smoothness
 
 
 def encoded(
     masks: BoolArray, scores: Sequence[float] | None = None, prompts: Sequence[int] | None = None
 ) -> EncodedMasks:
-    count, height, width = masks.shape
-    predicted_iou = np.array([0.9] * count if scores is None else scores, dtype=np.float32)
-    return EncodedMasks(
-        image_hw=(height, width),
-        rles=tuple(encode_rle(mask) for mask in masks),
-        boxes_xyxy=mask_boxes(masks),
-        areas=masks.sum(axis=(1, 2)),
-        predicted_iou=predicted_iou,
-        stability_score=predicted_iou,
-        points_xy=np.zeros((count, 2), dtype=np.float32),
-        crop_boxes_xyxy=np.tile(np.array([0, 0, width, height], dtype=np.float32), (count, 1)),
+    count = len(masks)
+    return EncodedMasks.encode(
+        masks,
+        predicted_iou=np.array([0.9] * count if scores is None else scores, dtype=np.float32),
         prompt_index=np.arange(count) if prompts is None else np.array(prompts, dtype=np.int64),
-        output_index=np.ones(count, dtype=np.int64),
     )
 
 

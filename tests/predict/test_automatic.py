@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segloop.backends.base import DRAW_ALL, BackendSpec, drawn_outputs
+from segloop.backends.base import DRAW_ALL, Backend, BackendSpec, drawn_outputs
 from segloop.data.transforms import prepare_input
 from segloop.errors import ImageError, InputError
 from segloop.export.onnx import ExportReport
@@ -48,7 +48,7 @@ def ruler(image_hw: tuple[int, int] = IMAGE_HW) -> np.ndarray:
     return np.stack([x, y, np.zeros_like(x)], axis=-1).astype(np.uint8)
 
 
-class Discs:
+class Discs(Backend):
     """Answers a click with the discs around it, smallest first; a missing output has predicted IoU 0."""
 
     spec = BackendSpec("discs", "d", 256, 128, 1, 32)

@@ -8,8 +8,6 @@ import numpy as np
 import pytest
 
 from segloop.geometry.encoded import EncodedMasks
-from segloop.geometry.masks import mask_boxes
-from segloop.geometry.rle import encode_rle
 from segloop.predict import filters
 
 IMAGE_HW = (100, 200)
@@ -36,17 +34,11 @@ def encoded(
     crop: Box = (0, 0, 200, 100),
 ) -> EncodedMasks:
     count = len(masks)
-    return EncodedMasks(
-        image_hw=(masks.shape[1], masks.shape[2]),
-        rles=tuple(encode_rle(mask) for mask in masks),
-        boxes_xyxy=mask_boxes(masks),
-        areas=masks.sum(axis=(1, 2)),
+    return EncodedMasks.encode(
+        masks,
         predicted_iou=np.array(scores or [0.9] * count, dtype=np.float32),
         stability_score=np.array(stability or [1.0] * count, dtype=np.float32),
-        points_xy=np.zeros((count, 2), dtype=np.float32),
         crop_boxes_xyxy=np.tile(np.array(crop, dtype=np.float32), (count, 1)),
-        prompt_index=np.arange(count),
-        output_index=np.ones(count, dtype=np.int64),
     )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segloop.backends.base import BackendSpec
+from segloop.backends.base import Backend, BackendSpec
 from segloop.errors import InputError
 from segloop.predict.memory import (
     batch_size_within,
@@ -21,6 +21,19 @@ from segloop.predict.memory import (
 
 MEGABYTE = 1_000_000
 COMPACT = BackendSpec("compact", "", 512, 256, 128, 64)
+
+
+class Sized(Backend):
+    """Nothing but its sizes."""
+
+    num_workers = 2
+
+    def __init__(self, **sizes: int) -> None:
+        self._spec = replace(COMPACT, **sizes)
+
+    @property
+    def spec(self) -> BackendSpec:
+        return self._spec
 
 
 HOLDING = """
@@ -52,27 +65,30 @@ def test_the_memory_of_a_parent_does_not_count() -> None:
 
 
 def test_more_prompts_and_pixels_need_more() -> None:
-    least = needed_bytes(COMPACT, (1, 1), 1)
-    assert needed_bytes(COMPACT, (1, 1), 64) > needed_bytes(COMPACT, (1, 1), 32) > least
-    assert needed_bytes(COMPACT, (4000, 6000), 1) > least + 24 * MEGABYTE * 10
+    compact = Sized()
+    least = needed_bytes(compact, (1, 1), 1)
+    assert needed_bytes(compact, (1, 1), 64) > needed_bytes(compact, (1, 1), 32) > least
+    assert needed_bytes(compact, (4000, 6000), 1) > least + 24 * MEGABYTE * 10
     assert prompt_bytes(replace(COMPACT, num_channels=256)) > prompt_bytes(COMPACT)
 
 
 def test_the_batch_is_the_largest_that_fits() -> None:
-    spec = replace(COMPACT, input_size=64)  # an encoder that needs less than the prompts
+    backend = Sized(input_size=64)  # an encoder that needs less than the prompts
     held = resident_bytes()
-    limits = [held + needed_bytes(spec, (100, 100), count) + 20 * MEGABYTE for count in (1, 5, 16)]
-    sizes = [batch_size_within(spec, (100, 100), limit) for limit in limits]
+    limits = [
+        held + needed_bytes(backend, (100, 100), count) + 20 * MEGABYTE for count in (1, 5, 8)
+    ]
+    sizes = [batch_size_within(backend, (100, 100), limit) for limit in limits]
     assert sizes[0] in (1, 2)
     assert sizes[1] in (5, 6)
-    assert sizes[2] == spec.batch_size == 16
+    assert sizes[2] == backend.batch_size == 8
 
 
 def test_what_cannot_be_kept_is_refused_in_one_line() -> None:
     with pytest.raises(
         InputError, match=r"6000 x 4000 pixels needs [0-9]+ MB .* only 50 MB"
     ) as caught:
-        batch_size_within(COMPACT, (4000, 6000), 50 * MEGABYTE)
+        batch_size_within(Sized(), (4000, 6000), 50 * MEGABYTE)
     assert "\n" not in str(caught.value)
 
 
@@ -83,11 +99,11 @@ from segloop.predict.memory import batch_size_within, peak_bytes
 from segloop.predict.predictor import load
 
 height, width, limit, side = map(int, sys.argv[1:])
-predictor = load("default", threads=1)
+predictor = load("default", threads=2)
 image = np.random.default_rng(0).integers(0, 256, (height, width, 3)).astype(np.uint8)
 config = AutomaticConfig(
     points_per_side=side, predicted_iou_threshold=-1, stability_threshold=0, box_nms_threshold=1,
-    batch_size=batch_size_within(predictor.spec, (height, width), limit),
+    batch_size=batch_size_within(predictor.backend, (height, width), limit),
 )
 masks = generate(predictor, image, config).masks
 print(len(masks), peak_bytes())
@@ -121,3 +137,39 @@ def test_a_tight_promise_for_a_large_image_is_kept() -> None:
     num_masks, peak = everything_in_a_child(3000, 4000, promise, 2)
     assert num_masks == 12
     assert peak < promise
+
+
+OFFICIAL_DECODER = """
+import numpy as np, sys, torch
+from segloop.backends.torch import TorchBackend
+from segloop.model.config import MODELS, ViTConfig
+from segloop.model.sam import Sam
+from segloop.predict.automatic import AutomaticConfig, generate
+from segloop.predict.memory import peak_bytes
+from segloop.predict.predictor import Predictor
+from dataclasses import replace
+
+torch.set_num_threads(1)
+shallow = replace(MODELS["vit_b"], encoder=ViTConfig(16, 1, 1, ()))
+backend = TorchBackend(Sam(shallow), "vit_b", "x")
+# Every mask is drawn, none is kept: those of random weights are noise with long run lengths.
+config = AutomaticConfig(
+    points_per_side=int(sys.argv[1]), predicted_iou_threshold=-1, stability_threshold=1
+)
+image = np.zeros((683, 1024, 3), dtype=np.uint8)
+generation = generate(Predictor(backend), image, config)
+print(generation.counts[0].after, peak_bytes())
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the system tells no memory")
+def test_the_official_decoder_takes_no_more_for_a_finer_grid() -> None:
+    peaks = {}
+    for side in (4, 8):
+        child = subprocess.run(
+            [sys.executable, "-c", OFFICIAL_DECODER, str(side)], capture_output=True, check=True
+        )
+        num_drawn, peaks[side] = map(int, child.stdout.split())
+        assert num_drawn == 3 * side**2
+    assert peaks[8] < 2000 * MEGABYTE
+    assert peaks[8] - peaks[4] < 60 * MEGABYTE

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segloop.backends.base import DRAW_ALL, BackendSpec, Embedding, drawn_outputs
+from segloop.backends.base import DRAW_ALL, Backend, BackendSpec, Embedding, drawn_outputs
 from segloop.backends.onnx import OnnxBackend
 from segloop.backends.torch import TorchBackend
 from segloop.errors import ImageError, InputError, WeightsError
@@ -65,7 +65,7 @@ def embedding(predictor: Predictor, image: np.ndarray) -> Embedding:
 
 
 @dataclass(frozen=True)
-class Stripes:
+class Stripes(Backend):
     """A backend with known answers: output k of a prompt at x is a stripe of k + 1 columns from there on.
 
     The predicted IoU of the outputs 0 to 3 is 0.9, 0.2, 0.4, 0.3.

@@ -1,14 +1,14 @@
 """Who runs encode and decode, and the value that passes between them.
 
-A backend has two methods and remembers nothing; every runtime behind it (PyTorch, ONNX Runtime, a browser) must give
-the same masks to a stated tolerance.
+A backend encodes and decodes and remembers nothing; every runtime behind it (PyTorch, ONNX Runtime, a browser) must
+give the same masks to a stated tolerance.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
@@ -25,7 +25,8 @@ from segloop.prompts.prompt import PackedPrompts
 DRAW_ALL: FloatArray = np.full(4, -np.inf, dtype=np.float32)
 DRAW_ALL.setflags(write=False)
 
-_BATCH_BYTES = 1 << 28
+# Decoder arrays of a batch, together: what the caches of a processor hold.
+_BATCH_BYTES = 1 << 27
 
 
 @dataclass(frozen=True)
@@ -47,20 +48,30 @@ class BackendSpec:
     fills_boxes: bool = False
     automatic_thresholds: tuple[float, float] | None = None
 
-    @property
-    def batch_size(self) -> int:
-        """Prompts to decode together: enough to share the image's part, few enough to bound memory (256 MB or so)."""
-        bytes_per_prompt = 4 * self.grid_size**2 * 8 * self.num_channels
-        return max(1, _BATCH_BYTES // bytes_per_prompt)
-
 
 class Backend(Protocol):
-    """Runs one model. Both methods may be called from several threads at once."""
+    """Runs one model. Its methods may be called from several threads at once."""
 
     @property
     def spec(self) -> BackendSpec:
         """The model's name and sizes."""
         ...
+
+    @property
+    def batch_size(self) -> int:
+        """Prompts to decode together: enough to share the image's part, few enough for the caches and for memory."""
+        spec = self.spec
+        return max(1, _BATCH_BYTES // (4 * spec.grid_size**2 * 8 * spec.num_channels))
+
+    @property
+    def num_workers(self) -> int:
+        """Batches that decode_batches works on at once."""
+        return 1
+
+    @property
+    def decoder_graph(self) -> bytes | None:
+        """The decoder as an ONNX file, for a browser to run; None where there is none."""
+        return None
 
     def encode(self, image_chw: FloatArray) -> FloatArray:
         """Image embedding (C, G, G) of a prepared input (3, S, S)."""
@@ -76,19 +87,15 @@ class Backend(Protocol):
         """
         ...
 
-
-def decode_in_batches(
-    decode: Callable[[PackedPrompts], tuple[FloatArray, FloatArray]],
-    prompts: PackedPrompts,
-    batch_size: int,
-) -> tuple[FloatArray, FloatArray]:
-    """What decode gives for all prompts, so many at a time."""
-    if len(prompts) <= batch_size:
-        return decode(prompts)
-    starts = range(0, len(prompts), batch_size)
-    parts = [decode(prompts.slice(start, start + batch_size)) for start in starts]
-    logits, predicted_iou = zip(*parts, strict=True)
-    return np.concatenate(logits), np.concatenate(predicted_iou)
+    def decode_batches(
+        self,
+        features: FloatArray,
+        batches: Sequence[PackedPrompts],
+        floors: FloatArray = DRAW_ALL,
+    ) -> Iterator[tuple[FloatArray, FloatArray]]:
+        """What decode gives for each batch, in order; the next ones are worked on while the caller looks at one."""
+        for batch in batches:
+            yield self.decode(features, batch, floors)
 
 
 def drawn_outputs(predicted_iou: FloatArray, floors: FloatArray) -> tuple[IntArray, IntArray]:

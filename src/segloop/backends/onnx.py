@@ -8,14 +8,18 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from threading import Lock
 from typing import Any, cast
 
 import numpy as np
 import onnxruntime  # type: ignore[import-untyped]
 
-from segloop.backends.base import DRAW_ALL, BackendSpec, decode_in_batches
+from segloop.backends.base import DRAW_ALL, Backend, BackendSpec
 from segloop.errors import InputError, WeightsError
 from segloop.geometry.frames import FloatArray
 from segloop.prompts.prompt import PackedPrompts
@@ -25,9 +29,16 @@ ENCODER_FILE, DECODER_FILE, DESCRIPTION_FILE = "encoder.onnx", "decoder.onnx", "
 GRAPH_FILES = (ENCODER_FILE, DECODER_FILE)
 
 
-class OnnxBackend:
+# More batches at once than this take memory and gain little: the caches they share are full.
+_MOST_WORKERS = 8
+
+_Decoded = tuple[FloatArray, FloatArray]
+
+
+class OnnxBackend(Backend):
     """The exported model in `folder`; threads is the number of CPU threads, all by default.
 
+    One batch is decoded by all threads, several side by side, each by its own: threads then wait for no other.
     Raises WeightsError for a file that is missing, damaged, or of a later format.
     """
 
@@ -35,13 +46,27 @@ class OnnxBackend:
         place = Path(folder)
         self._spec, digests = read_description(place)
         graphs = {name: _read_graph(place / name, digests[name]) for name in GRAPH_FILES}
-        self._encoder = _open_session(place / ENCODER_FILE, graphs[ENCODER_FILE], threads)
-        self._decoder = _open_session(place / DECODER_FILE, graphs[DECODER_FILE], threads)
+        self._threads = threads or _available_cores()
+        self._encoder = _open_session(place / ENCODER_FILE, graphs[ENCODER_FILE], self._threads)
+        self._decoder_graph = place / DECODER_FILE, graphs[DECODER_FILE]
+        self._decoder = _open_session(*self._decoder_graph, self._threads)
+        self._worker: onnxruntime.InferenceSession | None = None
+        self._worker_lock = Lock()
 
     @property
     def spec(self) -> BackendSpec:
         """The model's name and sizes."""
         return self._spec
+
+    @property
+    def num_workers(self) -> int:
+        """Batches that decode_batches works on at once."""
+        return min(self._threads, _MOST_WORKERS)
+
+    @property
+    def decoder_graph(self) -> bytes:
+        """The decoder as an ONNX file, for a browser to run."""
+        return self._decoder_graph[1]
 
     def encode(self, image_chw: FloatArray) -> FloatArray:
         """Image embedding (C, G, G) of a prepared input (3, S, S)."""
@@ -50,22 +75,56 @@ class OnnxBackend:
 
     def decode(
         self, features: FloatArray, prompts: PackedPrompts, floors: FloatArray = DRAW_ALL
-    ) -> tuple[FloatArray, FloatArray]:
+    ) -> _Decoded:
         """Mask logits (K, L, L) of the masks predicted better than floors (4,), and predicted IoU (N, 4).
 
         InputError for text: these graphs have no input for it.
         """
+        return self._decode(self._decoder, features, prompts, floors)
+
+    def decode_batches(
+        self,
+        features: FloatArray,
+        batches: Sequence[PackedPrompts],
+        floors: FloatArray = DRAW_ALL,
+    ) -> Iterator[_Decoded]:
+        """What decode gives for each batch, in order and num_workers of them at once, a few ahead of the caller."""
+        if len(batches) < 2 or self.num_workers < 2:
+            yield from super().decode_batches(features, batches, floors)
+            return
+        session = self._open_worker()
+        pending: deque[Future[_Decoded]] = deque()
+        with ThreadPoolExecutor(self.num_workers) as pool:
+            try:
+                for batch in batches:
+                    pending.append(pool.submit(self._decode, session, features, batch, floors))
+                    if len(pending) > self.num_workers:
+                        yield pending.popleft().result()
+                while pending:
+                    yield pending.popleft().result()
+            finally:
+                for future in pending:
+                    future.cancel()
+
+    def _open_worker(self) -> onnxruntime.InferenceSession:
+        """The decoder once more, for several batches at once."""
+        with self._worker_lock:
+            if self._worker is None:
+                threads = self._threads // self.num_workers
+                self._worker = _open_session(*self._decoder_graph, threads)
+            return self._worker
+
+    def _decode(
+        self,
+        session: onnxruntime.InferenceSession,
+        features: FloatArray,
+        prompts: PackedPrompts,
+        floors: FloatArray,
+    ) -> _Decoded:
         if prompts.text is not None:
             raise InputError(
                 f"model {self._spec.name} takes no text; load its PyTorch weights for that"
             )
-        return decode_in_batches(
-            lambda part: self._decode(features, part, floors), prompts, self._spec.batch_size
-        )
-
-    def _decode(
-        self, features: FloatArray, prompts: PackedPrompts, floors: FloatArray
-    ) -> tuple[FloatArray, FloatArray]:
         mask_logits, has_mask = prompts.mask_logits, prompts.has_mask
         if mask_logits is None:
             # One row for all prompts lets the decoder share the image side among them.
@@ -80,7 +139,7 @@ class OnnxBackend:
             "has_mask": has_mask,
             "floors": floors,
         }
-        logits, predicted_iou = self._decoder.run(None, inputs)
+        logits, predicted_iou = session.run(None, inputs)
         return cast("FloatArray", logits), cast("FloatArray", predicted_iou)
 
 
@@ -135,10 +194,9 @@ def _read_graph(path: Path, sha256: str) -> bytes:
     return content
 
 
-def _open_session(path: Path, content: bytes, threads: int | None) -> onnxruntime.InferenceSession:
+def _open_session(path: Path, content: bytes, threads: int) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
-    # Without a number, ONNX Runtime counts the machine's cores, not those this process may use.
-    options.intra_op_num_threads = threads or _available_cores()
+    options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.log_severity_level = 3
@@ -150,6 +208,7 @@ def _open_session(path: Path, content: bytes, threads: int | None) -> onnxruntim
 
 
 def _available_cores() -> int:
+    """The cores this process may use; left alone, ONNX Runtime counts the machine's."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

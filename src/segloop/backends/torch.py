@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from segloop.backends.base import DRAW_ALL, BackendSpec, decode_in_batches
+from segloop.backends.base import DRAW_ALL, Backend, BackendSpec
 from segloop.errors import InputError
 from segloop.geometry.frames import FloatArray
 from segloop.model.sam import Sam
@@ -16,7 +16,7 @@ from segloop.prompts.prompt import PackedPrompts
 _HEAP_BYTES = 24 << 20
 
 
-class TorchBackend:
+class TorchBackend(Backend):
     """A Sam as a Backend; the model moves to the device and into evaluation mode.
 
     identity tells the embeddings of these weights apart; automatic_thresholds: see BackendSpec.
@@ -47,15 +47,19 @@ class TorchBackend:
             automatic_thresholds=automatic_thresholds,
         )
 
-        self._batch_size = self._spec.batch_size
-        if self._device.type == "cpu":
-            pixels = config.logit_size**2 * config.decoder.upscale_widths[1]
-            self._batch_size = max(1, min(self._batch_size, _HEAP_BYTES // (4 * pixels)))
-
     @property
     def spec(self) -> BackendSpec:
         """The model's name and sizes."""
         return self._spec
+
+    @property
+    def batch_size(self) -> int:
+        """Prompts to decode together."""
+        if self._device.type != "cpu":
+            return super().batch_size
+        config = self._model.config
+        pixel_bytes = 4 * config.logit_size**2 * config.decoder.upscale_widths[1]
+        return max(1, min(super().batch_size, _HEAP_BYTES // pixel_bytes))
 
     def encode(self, image_chw: FloatArray) -> FloatArray:
         """Image embedding (C, G, G) of a prepared input (3, S, S)."""
@@ -66,13 +70,6 @@ class TorchBackend:
         self, features: FloatArray, prompts: PackedPrompts, floors: FloatArray = DRAW_ALL
     ) -> tuple[FloatArray, FloatArray]:
         """Mask logits (K, L, L) of the masks predicted better than floors (4,), and predicted IoU (N, 4)."""
-        return decode_in_batches(
-            lambda part: self._decode(features, part, floors), prompts, self._batch_size
-        )
-
-    def _decode(
-        self, features: FloatArray, prompts: PackedPrompts, floors: FloatArray
-    ) -> tuple[FloatArray, FloatArray]:
         has_mask = prompts.mask_logits is not None
         with torch.inference_mode():
             logits, predicted_iou = self._model.decode(

@@ -111,13 +111,13 @@ def evaluate_proposals(
     from segloop.evaluate.proposals import evaluate_proposals as score_proposals
     from segloop.evaluate.report import proposals_table, write_proposals
     from segloop.geometry.encoded import EncodedMasks
-    from segloop.predict.automatic import AutomaticConfig, generate
+    from segloop.predict.automatic import generate, suited_config
     from segloop.predict.predictor import load
 
     datasets = open_all_sa1b(data)
     prepare_folder(out)
     predictor = load(model, device=device, threads=threads)
-    config = AutomaticConfig(points_per_side=points_per_side)
+    config = replace(suited_config(predictor.spec), points_per_side=points_per_side)
     if not filters:
         # Paper appendix D.3.
         config = replace(

@@ -286,7 +286,7 @@ def _segment(run: Run, job: Job, outcome: Outcome, progress: Callable[[int, int]
         config = run.config
         if run.max_bytes is not None:
             size_hw = (int(pixels.shape[0]), int(pixels.shape[1]))
-            batch_size = batch_size_within(run.predictor.spec, size_hw, run.max_bytes)
+            batch_size = batch_size_within(run.predictor.backend, size_hw, run.max_bytes)
             config = replace(config, batch_size=batch_size)
         generation = generate(run.predictor, pixels, config, progress=progress)
         masks, counts = generation.masks, generation.counts

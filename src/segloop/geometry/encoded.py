@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 
 from segloop.geometry.frames import BoolArray, FloatArray
-from segloop.geometry.masks import IntArray
-from segloop.geometry.rle import Rle, decode_rle
+from segloop.geometry.masks import IntArray, mask_boxes
+from segloop.geometry.rle import Rle, decode_rle, encode_rle
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +70,29 @@ class EncodedMasks:
         }
         rles = tuple(rle for batch in batches for rle in batch.rles)
         return EncodedMasks(sizes.pop(), rles, **columns)
+
+    @staticmethod
+    def encode(masks: BoolArray, **columns: FloatArray | IntArray) -> EncodedMasks:
+        """Masks (N, H, W) of any origin; columns that are not given: full scores, points at 0, 0, one prompt a mask."""
+        count, height, width = masks.shape
+        scores = np.ones(count, dtype=np.float32)
+        others: dict[str, Any] = {
+            "predicted_iou": scores,
+            "stability_score": scores,
+            "points_xy": np.zeros((count, 2), dtype=np.float32),
+            "crop_boxes_xyxy": np.tile(
+                np.array([0, 0, width, height], dtype=np.float32), (count, 1)
+            ),
+            "prompt_index": np.arange(count),
+            "output_index": np.ones(count, dtype=np.int64),
+        }
+        return EncodedMasks(
+            image_hw=(height, width),
+            rles=tuple(encode_rle(mask) for mask in masks),
+            boxes_xyxy=mask_boxes(masks),
+            areas=np.count_nonzero(masks, axis=(1, 2)),
+            **{**others, **columns},
+        )
 
     @staticmethod
     def none(image_hw: tuple[int, int]) -> EncodedMasks:

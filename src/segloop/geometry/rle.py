@@ -40,6 +40,8 @@ class Rle:
         except (KeyError, TypeError, ValueError) as error:
             raise InputError("a COCO mask needs 'size': [height, width] and 'counts'") from error
         if isinstance(counts, list):
+            if not _fill(counts, height * width):
+                raise InputError(f"a mask's run lengths do not fit its size {(height, width)}")
             counts = _compress(counts, (height, width))
         if isinstance(counts, bytes):
             counts = counts.decode("ascii")
@@ -130,10 +132,12 @@ def _run_lengths(counts: str) -> npt.NDArray[np.int64] | None:
     return values if values.min() >= 0 else None
 
 
+def _fill(runs: list[Any], num_pixels: int) -> bool:
+    return all(isinstance(run, int) and run >= 0 for run in runs) and sum(runs) == num_pixels
+
+
 def _compress(runs: list[Any], size_hw: tuple[int, int]) -> str:
     height, width = size_hw
-    if not all(isinstance(run, int) and run >= 0 for run in runs) or sum(runs) != height * width:
-        raise InputError(f"a mask's run lengths do not fit its size {size_hw}")
     # The stubs know only a polygon or a compressed mask here; the library takes run lengths as well.
     record: Any = {"size": [height, width], "counts": runs}
     return _text(coco_mask.frPyObjects(record, height, width)["counts"])

@@ -258,13 +258,13 @@ def _draw(
     cut = partial(
         cut_mask, frame=embedding.frame, threshold=MASK_THRESHOLD, offset=config.stability_offset
     )
-    batch_size = config.batch_size or predictor.spec.batch_size
     image_hw = (int(pixels.shape[0]), int(pixels.shape[1]))
-    for start in range(0, len(points_xy), batch_size):
-        batch_xy = points_xy[start : start + batch_size]
-        prompts = [Prompt(points_xy=[point]) for point in batch_xy - _row(x0, y0)]
-        (packed,) = pack(prompts, embedding.frame, fills_boxes=predictor.spec.fills_boxes)
-        logits, predicted_iou = predictor.backend.decode(embedding.features, packed, floors)
+    prompts = [Prompt(points_xy=[point]) for point in points_xy - _row(x0, y0)]
+    (packed,) = pack(prompts, embedding.frame, fills_boxes=predictor.spec.fills_boxes)
+    batches = packed.batches(config.batch_size or predictor.backend.batch_size)
+    decoded = predictor.backend.decode_batches(embedding.features, batches, floors)
+    for batch, (logits, predicted_iou) in zip(batches, decoded, strict=True):
+        batch_xy = points_xy[batch.index]
         rows, outputs = drawn_outputs(predicted_iou, floors)
         drawn = [cut(one) for one in logits]
         scores = predicted_iou[rows, outputs]

@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from segloop.backends.base import BackendSpec
+from segloop.backends.base import Backend, BackendSpec
 from segloop.errors import InputError
 
 # Full-size arrays that may live at once: the decoded file, RGB, the prepared input's source, logits of a mask as large as
@@ -52,23 +52,24 @@ def prompt_bytes(spec: BackendSpec) -> int:
     return _EMBEDDINGS_PER_PROMPT * embedding + 8 * 4 * spec.logit_size**2
 
 
-def needed_bytes(spec: BackendSpec, image_hw: tuple[int, int], batch_size: int) -> int:
+def needed_bytes(backend: Backend, image_hw: tuple[int, int], batch_size: int) -> int:
     """Memory that everything in an image takes beside what the process holds before, in bytes: an upper estimate."""
     height, width = image_hw
+    spec = backend.spec
     encoder = _ENCODER_BYTES_PER_INPUT_PIXEL * spec.input_size**2
-    work = max(encoder, batch_size * prompt_bytes(spec))
+    work = max(encoder, backend.num_workers * batch_size * prompt_bytes(spec))
     return int(_SLACK * (work + _BYTES_PER_PIXEL * height * width))
 
 
-def batch_size_within(spec: BackendSpec, image_hw: tuple[int, int], max_bytes: int) -> int:
+def batch_size_within(backend: Backend, image_hw: tuple[int, int], max_bytes: int) -> int:
     """Prompts to decode together so that this process stays below max_bytes; InputError where not even one would fit."""
     held = resident_bytes()
-    for batch_size in range(spec.batch_size, 0, -1):
-        if held + needed_bytes(spec, image_hw, batch_size) <= max_bytes:
+    for batch_size in range(backend.batch_size, 0, -1):
+        if held + needed_bytes(backend, image_hw, batch_size) <= max_bytes:
             return batch_size
-    least = held + needed_bytes(spec, image_hw, 1)
+    least = held + needed_bytes(backend, image_hw, 1)
     height, width = image_hw
     raise InputError(
-        f"an image of {width} x {height} pixels needs {least / 1e6:.0f} MB with model {spec.name}, only "
-        f"{max_bytes / 1e6:.0f} MB are allowed: allow more, or shrink the image"
+        f"an image of {width} x {height} pixels needs {least / 1e6:.0f} MB with model {backend.spec.name}, only "
+        f"{max_bytes / 1e6:.0f} MB are allowed: allow more, take fewer threads, or shrink the image"
     )

@@ -70,7 +70,7 @@ class Predictor:
         given = [prompts] if isinstance(prompts, Prompt) else list(prompts)
         self._check(embedding, given, outputs, batch_size)
         logits, predicted_iou, prompt_index, output_index = self._decode(
-            embedding, given, outputs, batch_size or self.spec.batch_size
+            embedding, given, outputs, batch_size or self.backend.batch_size
         )
         masks, stability = _restore(logits, embedding.frame)
         return MaskBatch(masks, predicted_iou, stability, prompt_index, output_index, logits)
@@ -80,7 +80,7 @@ class Predictor:
         embedding: Embedding,
         prompts: Sequence[Prompt],
         outputs: str,
-        batch_size: int | None | None,
+        batch_size: int | None,
     ) -> None:
         if embedding.model != self.spec.identity:
             raise InputError(
@@ -104,12 +104,12 @@ class Predictor:
         predicted_iou = [np.zeros(0, dtype=np.float32)]
         places: list[tuple[int, int]] = []
         for group in pack(prompts, embedding.frame, fills_boxes=self.spec.fills_boxes):
-            for start in range(0, len(group), batch_size):
-                part = group.slice(start, start + batch_size)
-                floors = floors_for(
-                    {one for index in part.index for one in _possible(prompts[index], outputs)}
-                )
-                drawn, all_iou = self.backend.decode(embedding.features, part, floors)
+            floors = floors_for(
+                {one for index in group.index for one in _possible(prompts[index], outputs)}
+            )
+            batches = group.batches(batch_size)
+            decoded = self.backend.decode_batches(embedding.features, batches, floors)
+            for part, (drawn, all_iou) in zip(batches, decoded, strict=True):
                 place_of = {
                     pair: place
                     for place, pair in enumerate(zip(*drawn_outputs(all_iou, floors), strict=True))

@@ -109,8 +109,12 @@ class PackedPrompts:
     def __len__(self) -> int:
         return len(self.coords)
 
+    def batches(self, size: int) -> list[PackedPrompts]:
+        """All rows in order, at most `size` of them together."""
+        return [self.slice(start, start + size) for start in range(0, len(self), size)]
+
     def slice(self, start: int, stop: int) -> PackedPrompts:
-        """Rows start to stop, for batches that fit memory."""
+        """Rows start to stop."""
         return PackedPrompts(
             self.coords[start:stop],
             self.labels[start:stop],

@@ -58,7 +58,9 @@ class Model(BaseModel):
     grid_size: int = Field(description="Rows and columns G of an embedding.")
     fills_boxes: bool = Field(description="Whether a box without a mask brings its rectangle.")
     takes_text: bool
-    mask_magnitude: float = Field(description="Logits of a mask prompt: this within, minus without.")
+    mask_magnitude: float = Field(
+        description="Logits of a mask prompt: this within, minus without."
+    )
     box_magnitude: float = Field(description="The same for the rectangle of a box.")
     automatic_thresholds: tuple[float, float] | None = Field(
         description="Predicted IoU and stability above which automatic masks are worth keeping."

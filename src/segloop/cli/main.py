@@ -13,11 +13,14 @@ from segloop.cli.evaluate import evaluate_points, evaluate_proposals
 from segloop.cli.everything import everything
 from segloop.cli.export import export
 from segloop.cli.segment import segment
+from segloop.cli.serve import demo, serve
 from segloop.cli.train import train
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "segment": segment,
     "everything": everything,
+    "serve": serve,
+    "demo": demo,
     "train": train,
     "export": export,
 }

@@ -16,6 +16,7 @@ from segloop.errors import InputError
 from segloop.predict.predictor import Predictor
 from segloop.server.routes import embedding, everything, images, model, segment
 from segloop.server.routes.page import Page
+from segloop.server.schemas import Error
 from segloop.server.security import Security
 from segloop.server.services import Services
 from segloop.server.settings import ServerSettings
@@ -41,7 +42,7 @@ def create_app(predictor: Predictor, settings: ServerSettings | None = None) -> 
 
 def build_api() -> FastAPI:
     """The routes and their description, without anything behind them."""
-    app = FastAPI(
+    app = _Api(
         title="segloop",
         summary="Segment anything in a photograph.",
         description=_DESCRIPTION,
@@ -58,6 +59,21 @@ def build_api() -> FastAPI:
     app.add_exception_handler(InputError, _unusable)
     app.add_exception_handler(RequestValidationError, _invalid)
     return app
+
+
+class _Api(FastAPI):
+    """Completes the description where the framework leaves a gap."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The OpenAPI description."""
+        if self.openapi_schema is None:
+            description = super().openapi()
+            schemas = description["components"]["schemas"]
+            schemas[Error.__name__] = Error.model_json_schema()
+            lines = description["paths"]["/api/images/{id}/everything"]["post"]["responses"]["200"]
+            # A line is an object; the framework takes whatever is not JSON as a whole for text.
+            del lines["content"][everything.LinesResponse.media_type]["schema"]["type"]
+        return super().openapi()
 
 
 @asynccontextmanager

@@ -109,6 +109,7 @@ def _image(services: ServicesDependency, image_id: ImageId) -> StoredImage:
 ImageDependency = Annotated[StoredImage, Depends(_image)]
 
 _ERRORS = {
+    400: "The body broke off or is no text.",
     401: "The token is missing.",
     403: "A page of another origin asked.",
     404: "No such image.",

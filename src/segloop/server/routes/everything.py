@@ -58,7 +58,7 @@ class LinesResponse(StreamingResponse):
     status_code=200,
     response_class=LinesResponse,
     responses={
-        **errors(404, 413, 422, 429),
+        **errors(400, 404, 413, 422, 429),
         200: {"description": "JSON objects, one a line, as they come.", "model": EverythingLine},
     },
 )

@@ -41,7 +41,7 @@ async def list_images(services: ServicesDependency) -> list[Image]:
     operation_id="upload_image",
     status_code=201,
     responses={
-        **errors(413, 422),
+        **errors(400, 413, 422),
         200: {"description": "It was there already.", "model": Image},
         201: {"description": "It is there now."},
     },

@@ -26,7 +26,7 @@ _PIXELS_AT_ONCE = 1 << 26
 
 
 @router.post(
-    "/api/images/{id}/segment", operation_id="segment_image", responses=errors(404, 413, 422)
+    "/api/images/{id}/segment", operation_id="segment_image", responses=errors(400, 404, 413, 422)
 )
 async def segment_image(
     request: SegmentRequest, services: ServicesDependency, image: ImageDependency

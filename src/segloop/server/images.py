@@ -22,6 +22,8 @@ from segloop.predict.cache import image_id
 from segloop.server.settings import ServerSettings
 
 _MEDIA_TYPES = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp"}
+# Nothing else is decoded: some of the formats that Pillow knows run other programs.
+_FORMATS = {*_MEDIA_TYPES, "AVIF", "BMP", "GIF", "JPEG2000", "MPO", "PPM", "TIFF"}
 _OTHER_MEDIA_TYPE = "application/octet-stream"
 _MAX_NAME = 200
 _MAX_UPLOADS = 10_000
@@ -121,9 +123,9 @@ class ImageStore:
             known = self.find(key)
             if known is not None:
                 return known, False
-            load_image(content, self._settings.max_pixels)
             target = self._upload_folder / key
             image = self._describe(content, shown_name(name), _reader(target, key))
+            load_image(content, self._settings.max_pixels)
             partial.replace(target)
         finally:
             partial.unlink(missing_ok=True)
@@ -160,6 +162,8 @@ class ImageStore:
 
     def _describe(self, content: bytes, name: str, read: Callable[[], bytes]) -> StoredImage:
         header = read_header(content, self._settings.max_pixels)
+        if header.format not in _FORMATS:
+            raise ImageError(f"{header.format} files are not taken: send a JPEG, PNG, WebP or TIFF")
         media_type = _MEDIA_TYPES.get(header.format, _OTHER_MEDIA_TYPE)
         return StoredImage(
             id=image_id(content),

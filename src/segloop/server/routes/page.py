@@ -43,6 +43,9 @@ class Page(StaticFiles):
         super().__init__(directory=folder, html=True, check_dir=False)
         self._folder = folder
 
+    async def check_config(self) -> None:
+        """Let the folder be missing: it may be built while the server runs."""
+
     async def get_response(self, path: str, scope: Scope) -> Response:
         """One file, with how long a browser may keep it."""
         if path in (".", "index.html") and not (self._folder / "index.html").is_file():

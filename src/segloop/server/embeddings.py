@@ -19,11 +19,13 @@ from segloop.errors import InputError
 from segloop.geometry.grids import CropBox
 from segloop.predict.cache import EmbeddingCache, cache_key
 from segloop.predict.predictor import Predictor
-from segloop.predict.wire import pack_embedding, unpack_embedding
+from segloop.predict.wire import unpack_embedding
 from segloop.server.images import ImageStore, StoredImage
 from segloop.server.settings import ServerSettings
 
-_LOOKUP_THREADS = 4
+LOOKUP_THREADS = 4
+# The cache lets so many compute at once, and asking whether it has something counts: none of the lookups may wait there.
+MAX_PARALLEL = LOOKUP_THREADS + 1
 
 
 class _MissingError(Exception):
@@ -50,7 +52,7 @@ class EmbeddingService:
         self._features: LRUCache[str, Embedding] = LRUCache(
             settings.max_features_bytes, getsizeof=lambda one: one.features.nbytes
         )
-        self._lookups = ThreadPoolExecutor(_LOOKUP_THREADS, "lookup")
+        self._lookups = ThreadPoolExecutor(LOOKUP_THREADS, "lookup")
         # One at a time: the backend gives an encoding all the threads it has.
         self._encoder = ThreadPoolExecutor(1, "encode")
 
@@ -109,10 +111,13 @@ class EmbeddingService:
         try:
             return self._cache.get(key, _miss)
         except _MissingError:
-            self._run(self._encoder, future, lambda: self._encode(key, image, region))
+            self._run(self._encoder, future, lambda: self._make(key, image, region))
             return None
 
-    def _encode(self, key: str, image: StoredImage, region: CropBox | None) -> bytes:
+    def _make(self, key: str, image: StoredImage, region: CropBox | None) -> bytes:
+        return self._cache.get(key, lambda: self._encode(key, image, region))
+
+    def _encode(self, key: str, image: StoredImage, region: CropBox | None) -> Embedding:
         pixels = load_image(image.read(), self._settings.max_pixels)
         if region is not None:
             x0, y0, x1, y1 = region
@@ -121,7 +126,7 @@ class EmbeddingService:
         with self._lock:
             if embedding.features.nbytes <= self._features.maxsize:
                 self._features[key] = embedding
-        return self._cache.get(key, lambda: pack_embedding(embedding))
+        return embedding
 
     def _run(
         self,
@@ -173,5 +178,5 @@ def check_region(region: CropBox | None, image_hw: tuple[int, int]) -> None:
         )
 
 
-def _miss() -> bytes:
+def _miss() -> Embedding:
     raise _MissingError

@@ -5,7 +5,6 @@ A name is shown and never opened: files are found by their hash, in a table made
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import tempfile
 import threading
@@ -27,7 +26,6 @@ _FORMATS = {*_MEDIA_TYPES, "AVIF", "BMP", "GIF", "JPEG2000", "MPO", "PPM", "TIFF
 _OTHER_MEDIA_TYPE = "application/octet-stream"
 _MAX_NAME = 200
 _MAX_UPLOADS = 10_000
-_HASH_BYTES = 32
 
 
 @dataclass(frozen=True)
@@ -207,7 +205,7 @@ def _read(file: ImageFile) -> bytes:
 
 
 def _unchanged(content: bytes, key: str) -> bytes:
-    if hashlib.sha256(content).hexdigest()[:_HASH_BYTES] != key:
+    if image_id(content) != key:
         raise ImageError("the image has changed: list the images again")
     return content
 

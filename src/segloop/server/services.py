@@ -11,14 +11,13 @@ from typing import Annotated
 from fastapi import Depends, Path, Request
 from starlette.exceptions import HTTPException
 
-from segloop.predict.cache import EmbeddingCache
+from segloop.predict.cache import EmbeddingCache, default_folder
 from segloop.predict.predictor import Predictor
-from segloop.server.embeddings import EmbeddingService
+from segloop.server.embeddings import MAX_PARALLEL, EmbeddingService
 from segloop.server.images import ImageStore, StoredImage
 from segloop.server.jobs import Jobs
 from segloop.server.schemas import Error
 from segloop.server.settings import ServerSettings
-from segloop.weights.catalog import cache_folder
 
 _DECODER_THREADS = 2
 
@@ -57,9 +56,10 @@ class Services:
         """Start what a server needs; the folder's images are read once."""
         images = ImageStore(settings)
         cache = EmbeddingCache(
-            settings.cache_folder or cache_folder() / "embeddings",
+            settings.cache_folder or default_folder(),
             max_memory_bytes=settings.max_memory_bytes,
             max_disk_bytes=settings.max_disk_bytes,
+            max_parallel=MAX_PARALLEL,
         )
         graph = predictor.backend.decoder_graph
         return Services(

@@ -11,6 +11,7 @@ from starlette.requests import Request
 
 from segloop.errors import InputError
 from segloop.geometry.grids import CropBox
+from segloop.predict.cache import cache_key
 from segloop.server.caching import IMMUTABLE_PRIVATE, not_modified
 from segloop.server.embeddings import check_region
 from segloop.server.services import ImageDependency, ServicesDependency, errors
@@ -51,7 +52,7 @@ async def get_embedding(
         raise HTTPException(409, "the server runs another model; ask get_model which")
     crop = parse_region(region)
     check_region(crop, image.image_hw)
-    tag = "-".join([identity, image.id, *([] if region is None else [format_region(crop)])])
+    tag = cache_key(identity, image.id, crop)
     headers = {"etag": f'"{tag}"', "cache-control": IMMUTABLE_PRIVATE}
     unchanged = not_modified(request, headers)
     if unchanged is not None:
@@ -69,8 +70,3 @@ def parse_region(text: str | None) -> CropBox | None:
     except ValueError as error:
         raise InputError(f"region {text!r}: give x0,y0,x1,y1 in whole pixels") from error
     return x0, y0, x1, y1
-
-
-def format_region(region: CropBox | None) -> str:
-    """What parse_region reads."""
-    return "" if region is None else ",".join(map(str, region))

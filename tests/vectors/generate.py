@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import struct
 from fractions import Fraction
 from pathlib import Path
 
@@ -198,11 +199,54 @@ def compress(runs: list[int]) -> str:
     return text
 
 
+def embedding_cases() -> list[dict]:
+    cases = []
+    for model, image_hw, sizes, channels in [
+        # Largest magnitudes 127 / 2^k: scale and quotients are exact, ties among them.
+        ("0123456789abcdef", (3, 5), (8, 4), [[[127, 2.5], [3.5, -0.5]], [[-63.5, 0.25], [1, 0]]]),
+        ("a" * 16, (480, 640), (512, 256), [[[0]], [[-127]], [[31.75]]]),
+        ("model", (1, 9000), (64, 32), [[[0, 0], [0, 0]]]),
+    ]:
+        values, scales = [], []
+        for rows in channels:
+            numbers = [Fraction(number) for row in rows for number in row]
+            scale = max(map(abs, numbers)) / 127 or Fraction(1)
+            scales.append(float(scale))
+            values.append([round(number / scale) for number in numbers])  # half to even
+        header = {
+            "model": model,
+            "shape": [len(channels), len(channels[0]), len(channels[0])],
+            "image_hw": list(image_hw),
+            "input_size": sizes[0],
+            "logit_size": sizes[1],
+        }
+        text = json.dumps(header, separators=(",", ":")).encode()
+        text += b" " * (-len(text) % 4)
+        packed = struct.pack("<4sI", b"SGE1", len(text)) + text
+        packed += struct.pack(f"<{len(scales)}f", *scales)
+        packed += b"".join(struct.pack(f"<{len(row)}b", *row) for row in values)
+        unpacked = [
+            value * scale for row, scale in zip(values, scales, strict=True) for value in row
+        ]
+        cases.append(
+            {
+                **header,
+                "features": [float(number) for rows in channels for row in rows for number in row],
+                "scales": scales,
+                "values": [value for row in values for value in row],
+                "unpacked": unpacked,
+                "packed_hex": packed.hex(),
+            }
+        )
+    return cases
+
+
 if __name__ == "__main__":
     files = {
         "frames": {"frames": frame_cases(), "logits_to_image": logit_cases()},
         "prompts": {"prompts": prompt_cases()},
         "rle": {"masks": rle_cases()},
+        "embedding": {"embeddings": embedding_cases()},
     }
     for name, content in files.items():
         (HERE / f"{name}.json").write_text(json.dumps(content, separators=(",", ":")) + "\n")

@@ -61,6 +61,11 @@ class EmbeddingService:
         self._lookups.shutdown(wait=False, cancel_futures=True)
         self._encoder.shutdown(wait=False, cancel_futures=True)
 
+    @property
+    def num_pending(self) -> int:
+        """Embeddings that are being looked up or made."""
+        return len(self._pending)
+
     def _key(self, image: StoredImage, region: CropBox | None = None) -> str:
         return cache_key(self._predictor.spec.identity, image.id, region)
 

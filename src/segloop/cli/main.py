@@ -9,6 +9,7 @@ import typer
 
 import segloop
 from segloop.cli.console import one_line_errors
+from segloop.cli.embed import embed
 from segloop.cli.evaluate import evaluate_points, evaluate_proposals
 from segloop.cli.everything import everything
 from segloop.cli.export import export
@@ -19,6 +20,7 @@ from segloop.cli.train import train
 COMMANDS: dict[str, Callable[..., Any]] = {
     "segment": segment,
     "everything": everything,
+    "embed": embed,
     "serve": serve,
     "demo": demo,
     "train": train,

@@ -88,6 +88,8 @@ function keep({ key, features, shape }: Of<"embedding">): void {
 async function decode({ key, packed, outputs }: Of<"decode">): Promise<Decoded> {
   const features = embeddings.get(key);
   if (!features) throw new Error("unknown embedding");
+  embeddings.delete(key);
+  embeddings.set(key, features); // the newest used are kept
   const { Tensor } = runtime;
   const num = packed.labels.length;
   const { maskLogits } = packed;

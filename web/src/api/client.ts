@@ -54,7 +54,7 @@ async function checked(response: Response): Promise<Response> {
 }
 
 export async function getModel(): Promise<Model> {
-  return taken(await api.GET("/api/model"));
+  return taken(await api.GET("/api/model")) as Model; // the generic client takes pairs for lists
 }
 
 export async function listImages(): Promise<Image[]> {
@@ -94,7 +94,7 @@ export async function getEmbedding(
 
 export async function segmentImage(imageId: string, body: SegmentRequest): Promise<ServerMask[]> {
   const params = { path: { id: imageId } };
-  return taken(await api.POST("/api/images/{id}/segment", { params, body })).masks;
+  return taken(await api.POST("/api/images/{id}/segment", { params, body })).masks as ServerMask[];
 }
 
 /** Everything in an image, line by line as the server finds it. Aborting the signal stops the server's work. */

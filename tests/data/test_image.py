@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segloop.data.image import load_image
+from segloop.data.image import load_image, read_header
 from segloop.errors import ImageError, InputError
 
 # Rows of different colour everywhere, so that no turn or flip goes unseen.
@@ -229,3 +229,19 @@ def test_an_array_of_another_kind_is_refused(array: np.ndarray) -> None:
 def test_an_array_without_pixels_is_refused() -> None:
     with pytest.raises(ImageError, match="is empty"):
         load_image(np.zeros((0, 4, 3), dtype=np.uint8))
+
+
+def test_a_header_tells_the_size_that_decoding_gives() -> None:
+    image = Image.fromarray(np.zeros((20, 30, 3), dtype=np.uint8))
+    turned = image.getexif()
+    turned[0x0112] = 6
+    for options, form, is_plain in (({}, "PNG", True), ({"exif": turned}, "JPEG", False)):
+        stream = io.BytesIO()
+        image.save(stream, form, **options)
+        header = read_header(stream.getvalue())
+        assert header.image_hw == load_image(stream.getvalue()).shape[:2]
+        assert (header.format, header.is_plain) == (form, is_plain)
+    with pytest.raises(ImageError, match="pixels"):
+        read_header(stream.getvalue(), max_pixels=599)
+    with pytest.raises(ImageError, match="not an image"):
+        read_header(b"no picture")

@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
+from segloop.predict.predictor import Predictor
 from segloop.server.app import build_api, create_app, describe_invalid
+from segloop.server.settings import ServerSettings
 
 OPERATIONS = {
     "everything_in_image",
@@ -50,7 +52,9 @@ def test_other_methods_are_refused(client: TestClient, method: str) -> None:
     assert answer.json()["detail"]
 
 
-def test_a_server_that_ends_leaves_nothing(predictor, settings) -> None:  # type: ignore[no-untyped-def]
+def test_a_server_that_ends_leaves_nothing(
+    predictor: Predictor, settings: ServerSettings
+) -> None:
     app = create_app(predictor, settings)
     with TestClient(app, base_url="http://localhost"):
         place: Path = app.state.services.images.new_upload().parent

@@ -1,0 +1,387 @@
+"""The page in a real Chromium against a real server: what is clicked, drawn and kept, with the server and without."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import segloop
+from segloop.backends.base import Embedding
+from segloop.geometry.frames import BoolArray
+from segloop.geometry.masks import mask_iou
+from segloop.geometry.rle import Rle, decode_rle
+from segloop.predict.wire import pack_embedding, unpack_embedding
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+CAT = ROOT / "examples" / "cat.jpg"
+COFFEE = ROOT / "examples" / "coffee.jpg"
+CAT_POINT, CAT_BOX = (200.0, 150.0), (60.0, 20.0, 320.0, 290.0)
+SAME_IOU = 0.98
+
+
+@dataclass
+class Server:
+    """`segloop serve` on a port that stays, so that it can come back after it was killed."""
+
+    folder: Path
+    cache: Path
+    port: int
+    process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.port}/"
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "segloop", "serve", str(self.folder)]
+        command += ["--port", str(self.port), "--threads", "1", "--no-prefetch"]
+        environment = {**os.environ, "SEGLOOP_CACHE": str(self.cache)}
+        self.process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+        while True:
+            assert self.process.poll() is None
+            try:
+                urllib.request.urlopen(f"{self.address}api/health").close()
+                return
+            except OSError:
+                time.sleep(0.1)
+
+    def kill(self) -> None:
+        assert self.process is not None
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("photos")
+    for photo in (CAT, COFFEE):
+        shutil.copyfile(photo, folder / photo.name)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    running = Server(folder, tmp_path_factory.mktemp("cache"), port)
+    running.start()
+    yield running
+    running.kill()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    if program is None:
+        pytest.skip("no Chromium here: apt-get install chromium")
+    with playwright.sync_playwright() as running:
+        chromium = running.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def context(browser: Any, server: Server) -> Iterator[Any]:
+    """A fresh profile: nothing stored."""
+    made = browser.new_context(viewport={"width": 1200, "height": 800}, accept_downloads=True)
+    made.set_default_timeout(60_000)
+    yield made
+    made.close()
+
+
+@dataclass
+class Client:
+    """One tab, in the words of a user."""
+
+    page: Any
+    requests: list[str] = field(default_factory=list)
+    mistakes: list[str] = field(default_factory=list)
+
+    def open(self, address: str) -> Client:
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.on("pageerror", lambda error: self.mistakes.append(str(error)))
+        self.page.goto(address)
+        self.wait()
+        return self
+
+    def wait(self) -> None:
+        self.page.wait_for_function("window.segloop !== undefined")
+        self.page.evaluate("window.segloop.ready")
+
+    def reload(self) -> None:
+        self.requests.clear()
+        self.page.reload()
+        self.wait()
+
+    @property
+    def state(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.page.evaluate("window.segloop.state()")
+        return found
+
+    def on_screen(self, xy: tuple[float, float]) -> tuple[float, float]:
+        view, canvas = self.state["view"], self.page.locator("#canvas").bounding_box()
+        return (
+            canvas["x"] + view["x"] + (xy[0] + 0.5) * view["scale"],
+            canvas["y"] + view["y"] + (xy[1] + 0.5) * view["scale"],
+        )
+
+    def click(self, xy: tuple[float, float], button: str = "left") -> None:
+        self.page.mouse.click(*self.on_screen(xy), button=button)
+        self.settle()
+
+    def drag(self, box_xyxy: tuple[float, float, float, float]) -> None:
+        self.page.mouse.move(*self.on_screen(box_xyxy[:2]))
+        self.page.mouse.down()
+        self.page.mouse.move(*self.on_screen(box_xyxy[2:]), steps=4)
+        self.page.mouse.up()
+        self.settle()
+
+    def press(self, keys: str) -> None:
+        self.page.keyboard.press(keys)
+        self.settle()
+
+    def settle(self) -> None:
+        self.page.evaluate("window.segloop.settled()")
+
+    def mask(self, index: int | None = None) -> BoolArray | None:
+        asked = "" if index is None else str(index)
+        found = self.page.evaluate(f"window.segloop.maskOf({asked})")
+        return None if found is None else decode_rle(Rle.from_json(found))
+
+    @property
+    def embeddings_asked(self) -> int:
+        return sum("/embedding" in url for url in self.requests)
+
+
+@pytest.fixture
+def client(context: Any, server: Server) -> Client:
+    return Client(context.new_page()).open(server.address)
+
+
+@pytest.fixture(scope="module")
+def predictor() -> segloop.Predictor:
+    return segloop.load(threads=1)
+
+
+@pytest.fixture(scope="module")
+def embedding(predictor: segloop.Predictor) -> Embedding:
+    """The cat as it comes over the wire."""
+    return unpack_embedding(pack_embedding(predictor.encode(CAT)))
+
+
+def same_as(found: BoolArray | None, expected: BoolArray) -> bool:
+    assert found is not None
+    return bool(mask_iou(found, expected) >= SAME_IOU)
+
+
+def test_a_click_gives_the_three_masks_of_the_predictor(
+    client: Client, predictor: segloop.Predictor, embedding: Embedding
+) -> None:
+    client.click(CAT_POINT)
+    (point,) = client.state["points"]
+    prompt = segloop.Prompt(points_xy=[(point["x"], point["y"])])
+    assert np.hypot(point["x"] - CAT_POINT[0], point["y"] - CAT_POINT[1]) < 2
+    masks = predictor.segment(embedding, prompt, outputs="three")
+    for index in range(3):
+        assert same_as(client.mask(index), masks.masks[index])
+    np.testing.assert_allclose(client.state["predictedIou"], masks.predicted_iou, atol=1e-3)
+    assert client.state["chosen"] == int(np.argmax(masks.predicted_iou))
+    assert not client.mistakes
+
+
+def test_the_chooser_takes_another_mask(client: Client) -> None:
+    client.click(CAT_POINT)
+    for index in (2, 0, 1):
+        client.press(str(index + 1))
+        assert client.state["chosen"] == index
+        assert np.array_equal(client.mask(), client.mask(index))
+
+
+def test_a_box_gives_the_mask_of_the_predictor(
+    client: Client, predictor: segloop.Predictor, embedding: Embedding
+) -> None:
+    client.drag(CAT_BOX)
+    box = client.state["box"]
+    prompt = segloop.Prompt(box_xyxy=[box[name] for name in ("x0", "y0", "x1", "y1")])
+    (expected,) = predictor.segment(embedding, prompt).masks
+    assert same_as(client.mask(), expected)
+
+
+def test_a_right_click_takes_away_and_undo_brings_back(client: Client) -> None:
+    client.click(CAT_POINT)
+    before = client.mask()
+    client.click((30.0, 280.0), button="right")
+    assert [point["label"] for point in client.state["points"]] == [1, 0]
+    after = client.mask()
+    assert after is not None
+    assert not after[280, 30]
+    client.press("z")
+    assert np.array_equal(client.mask(), before)
+    client.press("Shift+Z")
+    assert np.array_equal(client.mask(), after)
+    client.press("Escape")
+    assert client.state["points"] == []
+    assert client.mask() is None
+
+
+def test_a_second_click_goes_on_from_the_first_mask(
+    client: Client, predictor: segloop.Predictor, embedding: Embedding
+) -> None:
+    client.click(CAT_POINT)
+    client.click((240.0, 60.0))
+    points = [(point["x"], point["y"]) for point in client.state["points"]]
+    first = predictor.segment(embedding, segloop.Prompt(points_xy=points[:1]), outputs="best")
+    prompt = segloop.Prompt(points_xy=points, labels=[1, 1], logits=first.logits[0])
+    (expected,) = predictor.segment(embedding, prompt).masks
+    assert same_as(client.mask(), expected)
+
+
+def test_finished_objects_are_kept_renamed_hidden_reopened_and_exported(
+    client: Client, tmp_path: Path
+) -> None:
+    client.click(CAT_POINT)
+    mask = client.mask()
+    client.press("Enter")
+    client.drag(CAT_BOX)
+    client.press("Enter")
+    assert len(client.state["objects"]) == 2
+    assert np.array_equal(client.mask(100), mask)
+    with client.page.expect_download() as download:
+        client.page.get_by_role("button", name="COCO").click()
+    download.value.save_as(tmp_path / "coco.json")
+    coco = json.loads((tmp_path / "coco.json").read_text())
+    assert [image["file_name"] for image in coco["images"]] == ["cat.jpg"]
+    assert len(coco["annotations"]) == 2
+    exported = decode_rle(Rle.from_json(coco["annotations"][0]["segmentation"]))
+    assert np.array_equal(exported, mask)
+    assert coco["annotations"][0]["area"] == np.count_nonzero(exported)
+
+
+def test_hovering_shows_a_preview_without_a_request(client: Client) -> None:
+    client.requests.clear()
+    for x in range(150, 250, 10):
+        client.page.mouse.move(*client.on_screen((float(x), 150.0)))
+    client.page.wait_for_function("window.segloop.state().hovers")
+    assert client.page.evaluate("window.segloop.decodeTimes.length") >= 1
+    assert client.requests == []
+
+
+def test_a_second_visit_asks_for_no_embedding(client: Client) -> None:
+    assert client.embeddings_asked == 1
+    client.click(CAT_POINT)
+    before = client.mask()
+    client.reload()
+    client.click(CAT_POINT)
+    assert client.embeddings_asked == 0
+    assert np.array_equal(client.mask(), before)
+
+
+def test_once_loaded_it_works_offline_reload_included(client: Client, context: Any) -> None:
+    client.click(CAT_POINT)
+    before = client.mask()
+    client.page.evaluate("navigator.serviceWorker.ready.then(() => undefined)")
+    client.reload()  # now under the service worker
+    context.set_offline(True)
+    client.reload()
+    client.click(CAT_POINT)
+    assert np.array_equal(client.mask(), before)
+
+
+def test_a_server_that_was_killed_and_came_back_is_not_missed(
+    client: Client, server: Server
+) -> None:
+    client.page.evaluate("navigator.serviceWorker.ready.then(() => undefined)")
+    client.reload()
+    server.kill()
+    try:
+        client.click(CAT_POINT)
+        before = client.mask()
+        assert before is not None
+        client.reload()
+        client.click(CAT_POINT)
+        assert np.array_equal(client.mask(), before)
+    finally:
+        server.start()
+    client.page.get_by_role("button", name="coffee.jpg").click()
+    client.page.wait_for_function("window.segloop.state().embedded")
+    client.click((280.0, 190.0))
+    assert client.mask() is not None
+    assert client.embeddings_asked == 1
+
+
+def test_two_tabs_work_side_by_side(client: Client, context: Any, server: Server) -> None:
+    other = Client(context.new_page()).open(server.address)
+    assert other.embeddings_asked == 0  # the first tab has stored it
+    client.click(CAT_POINT)
+    other.click((240.0, 60.0))
+    client.click((180.0, 170.0))
+    assert len(client.state["points"]) == 2
+    assert len(other.state["points"]) == 1
+    assert client.mask() is not None
+    assert other.mask() is not None
+
+
+def test_an_uploaded_picture_can_be_clicked(client: Client, tmp_path: Path) -> None:
+    from PIL import Image
+
+    with Image.open(COFFEE) as photo:
+        photo.resize((300, 200)).save(tmp_path / "small cup.png")
+    client.page.locator("input[type=file]").set_input_files(tmp_path / "small cup.png")
+    client.page.get_by_role("button", name="small cup.png").wait_for()
+    client.page.wait_for_function("window.segloop.state().embedded")
+    client.click((140.0, 95.0))
+    mask = client.mask()
+    assert mask is not None
+    assert mask.shape == (200, 300)
+    assert mask[95, 140]
+
+
+def test_everything_finds_masks_that_a_click_takes(client: Client) -> None:
+    client.page.get_by_role("button", name="Everything").click()
+    client.page.wait_for_function("window.segloop.state().everything > 0", timeout=120_000)
+    client.click(CAT_POINT)
+    assert len(client.state["objects"]) == 1
+    mask = client.mask(100)
+    assert mask is not None
+    assert mask[int(CAT_POINT[1]), int(CAT_POINT[0])]
+
+
+def test_refine_here_encodes_what_is_in_view(client: Client) -> None:
+    client.page.mouse.move(*client.on_screen(CAT_POINT))
+    client.page.mouse.wheel(0, -600)
+    client.requests.clear()
+    client.page.get_by_role("button", name="Refine").click()
+    client.page.wait_for_function("window.segloop.state().region !== null")
+    assert client.embeddings_asked == 1
+    client.click(CAT_POINT)
+    mask = client.mask()
+    assert mask is not None
+    assert mask.shape == (300, 451)
+    x0, y0, x1, y1 = client.state["region"]
+    outside = mask.copy()
+    outside[y0:y1, x0:x1] = False
+    assert not outside.any()
+
+
+def test_the_keyboard_alone_is_enough(client: Client) -> None:
+    client.page.locator("#canvas").focus()
+    client.press("ArrowLeft")
+    client.press("Space")
+    assert [point["label"] for point in client.state["points"]] == [1]
+    assert client.mask() is not None
+    client.press("Enter")
+    assert len(client.state["objects"]) == 1
+    client.press("?")
+    client.page.get_by_role("dialog").wait_for()

@@ -52,9 +52,7 @@ def test_other_methods_are_refused(client: TestClient, method: str) -> None:
     assert answer.json()["detail"]
 
 
-def test_a_server_that_ends_leaves_nothing(
-    predictor: Predictor, settings: ServerSettings
-) -> None:
+def test_a_server_that_ends_leaves_nothing(predictor: Predictor, settings: ServerSettings) -> None:
     app = create_app(predictor, settings)
     with TestClient(app, base_url="http://localhost"):
         place: Path = app.state.services.images.new_upload().parent

@@ -43,8 +43,7 @@ def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> FastAPI:
     photo = Path(__file__).resolve().parents[2] / "examples" / "cat.jpg"
     told = ServerSettings(folder=photo, cache_folder=place, page_folder=place, prefetch=False)
     told = replace(told, max_jobs=8)
-    app = create_app(load(threads=1), told)
-    return app
+    return create_app(load(threads=1), told)
 
 
 @pytest.fixture(scope="module")

@@ -29,8 +29,14 @@ TOLERANCE = 1e-4
 
 
 @pytest.fixture(scope="module")
-def backend(onnx_backend: OnnxBackend) -> OnnxBackend:
-    return onnx_backend
+def backend(toy_export: ExportReport) -> OnnxBackend:
+    return OnnxBackend(toy_export.folder, threads=1)
+
+
+@pytest.fixture(scope="module")
+def prepared(backend: OnnxBackend) -> np.ndarray:
+    image = draw_image(64, np.random.default_rng(5))
+    return prepare_input(image, Frame(image.shape[:2], 64, backend.spec.logit_size))
 
 
 def test_sizes_come_from_the_description(backend: OnnxBackend, toy_model: Sam) -> None:

@@ -11,10 +11,11 @@ import pytest
 from segloop.backends.base import Backend, drawn_outputs, floors_for
 from segloop.backends.onnx import OnnxBackend
 from segloop.backends.torch import TorchBackend
+from segloop.data.transforms import prepare_input
 from segloop.errors import InputError
 from segloop.export.onnx import ExportReport
-from segloop.export.parity import CASES, Case, make_prompts
-from segloop.geometry.frames import FloatArray
+from segloop.export.parity import CASES, Case, draw_image, make_prompts
+from segloop.geometry.frames import FloatArray, Frame
 from segloop.model.sam import Sam
 
 TOLERANCE = 1e-4
@@ -28,8 +29,9 @@ def backend(request: pytest.FixtureRequest, toy_model: Sam, toy_export: ExportRe
 
 
 @pytest.fixture(scope="module")
-def features(backend: Backend, prepared: np.ndarray) -> FloatArray:
-    return backend.encode(prepared)
+def features(backend: Backend) -> FloatArray:
+    image = draw_image(64, np.random.default_rng(5))
+    return backend.encode(prepare_input(image, Frame(image.shape[:2], 64, 32)))
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.num_prompts > 1], ids=str)

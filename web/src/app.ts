@@ -204,7 +204,9 @@ export class App {
     }
   }
 
-  addPoint(x: number, y: number, label: 0 | 1): void {
+  /** Marks the pixel at a place of the image. */
+  addPoint(placeX: number, placeY: number, label: 0 | 1): void {
+    const [x, y] = [Math.floor(placeX), Math.floor(placeY)];
     if (!this.#image || x < 0 || y < 0 || x >= this.#image.width || y >= this.#image.height) return;
     if (this.#everything.isOpen) this.#everything.takeAt(x, y);
     else this.#change(work.addPoint(this.#session, { x, y, label }), true);
@@ -262,7 +264,7 @@ export class App {
       if (this.#scene.hover) this.#setScene({ hover: null });
       return;
     }
-    const prompt = promptIn(ready, { ...work.NOTHING, points: [{ ...point, label: 1 }] });
+    const prompt = promptIn(ready, { ...work.NOTHING, points: [{ x: Math.floor(point.x), y: Math.floor(point.y), label: 1 }] });
     if (!prompt.points.length) return;
     void decoder
       .decodeLatest(ready.key, pack(prompt, ready.frame, packRules(this.#model)), "single")

@@ -147,7 +147,7 @@ export class Panel {
     const list = element("ul", { class: "objects" }, objects.map((one) => this.#object(one)));
     const all = button("Export all as COCO", { className: "small", onClick: () => this.handlers.exportAll() });
     const empty = element("p", { class: "hint" }, ["Finished objects are listed here."]);
-    this.#objects.replaceChildren(title, ...(objects.length ? [list, element("p", {}, [" "]), all] : [empty]));
+    this.#objects.replaceChildren(title, ...(objects.length ? [list, all] : [empty]));
     if (focused) this.#objects.querySelector<HTMLElement>(`[data-key="${focused}"]`)?.focus();
   }
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-SUBJECTS = ("default", "encode", "decode", "everything", "browser", "server")
+SUBJECTS = ("default", "encode", "decode", "everything", "browser", "page", "server")
 
 
 def main() -> int:

@@ -107,6 +107,11 @@ def demo(
     """Open one photograph in the browser, ready to be clicked on.
 
     Without a display the address is printed instead.
+
+    [bold]Examples[/bold]
+
+      segloop demo
+      segloop demo photo.jpg
     """
     from segloop.server.settings import ServerSettings
 

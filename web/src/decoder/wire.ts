@@ -41,9 +41,15 @@ export function unpackEmbedding(content: ArrayBuffer): Unpacked {
 }
 
 function readHeader(content: ArrayBuffer): Header {
+  let header: Partial<Header> | null;
   try {
-    return JSON.parse(new TextDecoder().decode(content)) as Header;
+    header = JSON.parse(new TextDecoder().decode(content)) as Partial<Header> | null;
   } catch {
     throw new RangeError("an embedding with a damaged header");
   }
+  const { model, shape, image_hw: size, input_size: inputSize, logit_size: logitSize } = header ?? {};
+  const sizes: unknown[] = [shape?.[0], shape?.[1], shape?.[2], size?.[0], size?.[1], inputSize, logitSize];
+  const sound = sizes.every((one) => Number.isInteger(one) && (one as number) > 0);
+  if (!sound || typeof model !== "string") throw new RangeError("an embedding with impossible sizes");
+  return header as Header;
 }

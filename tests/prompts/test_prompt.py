@@ -28,6 +28,17 @@ def test_packing_agrees_with_the_shared_cases(case: dict) -> None:
     assert packed.has_mask.tolist() == [0.0]
 
 
+@pytest.mark.parametrize("case", VECTORS["masks_alone"], ids=lambda case: str(case["point_xy"]))
+def test_a_mask_alone_is_described_as_in_the_shared_cases(case: dict) -> None:
+    mask = np.array([[cell == "1" for cell in row] for row in case["rows"]])
+    height, width = mask.shape
+    side = max(height, width)
+    (packed,) = pack([Prompt(mask=mask)], Frame((height, width), side, side))
+    x0, y0, x1, y1 = case["box_xyxy"]
+    assert packed.labels.tolist() == [[1, 2, 3]]
+    assert packed.coords[0].tolist() == [case["point_xy"], [x0, y0], [x1, y1]]
+
+
 def test_prompts_of_different_length_never_see_each_others_padding() -> None:
     prompts = [
         Prompt([(1, 2)]),

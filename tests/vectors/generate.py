@@ -148,6 +148,47 @@ def prompt_cases() -> list[dict]:
     return cases
 
 
+def mask_prompt_cases() -> list[dict]:
+    """Masks as prompts of their own: their tight box, and the first of their pixels farthest from all that is not mask."""
+    discs = [(9, 14, 4.2, 6.1, 3.4), (21, 17, 8.0, 11.0, 6.0), (12, 40, 20.3, 3.0, 7.7)]
+    masks = [
+        ["1"],
+        ["11111", "11111", "11111"],
+        ["0000000", "0111010", "0111010", "0111110", "0000010"],
+        ["1100000001111", "1100000001111", "0000000001111", "0000000001111"],
+        *(
+            [
+                "".join(
+                    "1" if math.hypot(x - cx, 1.3 * (y - cy)) < radius else "0"
+                    for x in range(width)
+                )
+                for y in range(height)
+            ]
+            for height, width, cx, cy, radius in discs
+        ),
+    ]
+    cases = []
+    for rows in masks:
+        height, width = len(rows), len(rows[0])
+        everywhere = [(x, y) for y in range(-1, height + 1) for x in range(-1, width + 1)]
+        inside = [
+            (x, y)
+            for x, y in everywhere
+            if 0 <= y < height and 0 <= x < width and rows[y][x] == "1"
+        ]
+        outside = set(everywhere) - set(inside)
+        depths = [min((x - u) ** 2 + (y - v) ** 2 for u, v in outside) for x, y in inside]
+        xs, ys = [x for x, _ in inside], [y for _, y in inside]
+        cases.append(
+            {
+                "rows": rows,
+                "point_xy": list(inside[depths.index(max(depths))]),
+                "box_xyxy": [min(xs), min(ys), max(xs), max(ys)],
+            }
+        )
+    return cases
+
+
 def rle_cases() -> list[dict]:
     masks = [
         ["0"],
@@ -244,7 +285,7 @@ def embedding_cases() -> list[dict]:
 if __name__ == "__main__":
     files = {
         "frames": {"frames": frame_cases(), "logits_to_image": logit_cases()},
-        "prompts": {"prompts": prompt_cases()},
+        "prompts": {"prompts": prompt_cases(), "masks_alone": mask_prompt_cases()},
         "rle": {"masks": rle_cases()},
         "embedding": {"embeddings": embedding_cases()},
     }

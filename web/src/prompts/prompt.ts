@@ -1,7 +1,7 @@
 /** What a user asks for one object, and the rule by which it becomes the decoder's arrays. */
 import { boxToLogit, pointToInput, type Box, type Frame } from "../geometry/frame";
-import { area, type Mask } from "../masks/mask";
-import { box as maskBox } from "../masks/mask";
+import { innermost } from "../masks/innermost";
+import { box as maskBox, type Mask } from "../masks/mask";
 import { maskToLogit } from "./shrink";
 
 export interface LabelledPoint {
@@ -80,26 +80,7 @@ function roundHalfEven(value: number): number {
 /** A mask given alone brings its box and its innermost point along. */
 function describe(prompt: Prompt): Prompt {
   const { mask, points, box, logits } = prompt;
-  if (!mask || logits || points.length || box || !area(mask)) return prompt;
-  const edges = maskBox(mask)!;
-  return { ...prompt, points: [innermost(mask)], box: { x0: edges.x0, y0: edges.y0, x1: edges.x1 + 1, y1: edges.y1 + 1 } };
-}
-
-/** The pixel farthest from what is not the mask, the image's edge included. */
-function innermost(mask: Mask): LabelledPoint {
-  const { width, height, data } = mask;
-  const far = Float32Array.from(data);
-  const at = (x: number, y: number): number => (x < 0 || y < 0 || x >= width || y >= height ? 0 : far[y * width + x]!);
-  const relax = (x: number, y: number, step: 1 | -1): void => {
-    const index = y * width + x;
-    if (!data[index]) return;
-    const straight = Math.min(at(x - step, y), at(x, y - step)) + 1;
-    const slanted = Math.min(at(x - step, y - step), at(x + step, y - step)) + Math.SQRT2;
-    far[index] = step === 1 ? Math.min(straight, slanted) : Math.min(far[index]!, straight, slanted);
-  };
-  for (let y = 0; y < height; y++) for (let x = 0; x < width; x++) relax(x, y, 1);
-  for (let y = height - 1; y >= 0; y--) for (let x = width - 1; x >= 0; x--) relax(x, y, -1);
-  let best = 0;
-  for (let index = 1; index < far.length; index++) if (far[index]! > far[best]!) best = index;
-  return { x: best % width, y: Math.floor(best / width), label: 1 };
+  if (!mask || logits || points.length || box) return prompt;
+  const point = innermost(mask);
+  return point ? { ...prompt, points: [{ ...point, label: 1 }], box: maskBox(mask) } : prompt;
 }

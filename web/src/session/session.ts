@@ -124,6 +124,7 @@ export function reopen(session: Session, id: number): Session {
 }
 
 function change(session: Session, id: number, to: Partial<FinishedObject>): Session {
+  if (!session.objects.some((one) => one.id === id)) return session;
   return step(session, { objects: session.objects.map((one) => (one.id === id ? { ...one, ...to } : one)) });
 }
 
@@ -137,7 +138,8 @@ export function toggleHidden(session: Session, id: number): Session {
 }
 
 export function remove(session: Session, id: number): Session {
-  return step(session, { objects: session.objects.filter((one) => one.id !== id) });
+  const objects = session.objects.filter((one) => one.id !== id);
+  return objects.length < session.objects.length ? step(session, { objects }) : session;
 }
 
 export function clear(session: Session): Session {

@@ -7,6 +7,8 @@ interface Schema extends DBSchema {
 }
 
 export class EmbeddingStore {
+  private lastUse = 0;
+
   private constructor(
     readonly database: IDBPDatabase<Schema>,
     readonly maxBytes: number,
@@ -22,12 +24,18 @@ export class EmbeddingStore {
     return new EmbeddingStore(database, maxBytes);
   }
 
+  /** The time, never the same twice: uses within a millisecond keep their order. */
+  private nextUse(): number {
+    this.lastUse = Math.max(Date.now(), this.lastUse + 0.001);
+    return this.lastUse;
+  }
+
   /** What was put under a key, or null; counts as a use. */
   async get(key: string): Promise<ArrayBuffer | null> {
     const transaction = this.database.transaction(["embeddings", "uses"], "readwrite");
     const found = await transaction.objectStore("embeddings").get(key);
     if (found) {
-      await transaction.objectStore("uses").put({ key, size: found.bytes.byteLength, used: Date.now() });
+      await transaction.objectStore("uses").put({ key, size: found.bytes.byteLength, used: this.nextUse() });
     }
     await transaction.done;
     return found?.bytes ?? null;
@@ -40,7 +48,7 @@ export class EmbeddingStore {
     const embeddings = transaction.objectStore("embeddings");
     const uses = transaction.objectStore("uses");
     await embeddings.put({ bytes }, key);
-    await uses.put({ key, size: bytes.byteLength, used: Date.now() });
+    await uses.put({ key, size: bytes.byteLength, used: this.nextUse() });
     const all = await uses.index("used").getAll();
     let total = all.reduce((sum, one) => sum + one.size, 0);
     for (const old of all) {

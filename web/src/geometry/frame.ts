@@ -61,12 +61,49 @@ export function logitsToImage(logits: Float32Array, frame: Frame, window?: Windo
 
 /** The mask of logits above a threshold at the image's size, without the logits of all pixels in between. */
 export function logitsToMask(logits: Float32Array, frame: Frame, threshold = 0): Mask {
-  const data = new Uint8Array(windowArea(frame, undefined));
-  forEachRow(logits, frame, undefined, (row, values) => {
-    const start = row * values.length;
-    for (let x = 0; x < values.length; x++) data[start + x] = values[x]! > threshold ? 1 : 0;
-  });
-  return { width: frame.imageWidth, height: frame.imageHeight, data };
+  const { imageWidth: width, imageHeight: height } = frame;
+  const data = new Uint8Array(width * height);
+  const window = windowAbove(logits, frame, threshold);
+  if (window) {
+    forEachRow(logits, frame, window, (row, values) => {
+      const start = (window.y0 + row) * width + window.x0;
+      for (let x = 0; x < values.length; x++) data[start + x] = values[x]! > threshold ? 1 : 0;
+    });
+  }
+  return { width, height, data };
+}
+
+/** Logit pixels that a logit reaches to on either side, through both bilinear steps. */
+const REACH = 2;
+
+/** A window of the image outside of which no pixel exceeds the floor, since mixing neighbours cannot; null for nothing. */
+function windowAbove(logits: Float32Array, frame: Frame, floor: number): Window | null {
+  const side = frame.logitSize;
+  let [left, top, right, bottom] = [side, side, -1, -1];
+  for (let index = 0; index < logits.length; index++) {
+    if (!(logits[index]! > floor)) continue;
+    const x = index % side;
+    left = Math.min(left, x);
+    right = Math.max(right, x);
+    bottom = Math.floor(index / side);
+    top = Math.min(top, bottom);
+  }
+  if (right < 0) return null;
+  const content = contentSize(frame);
+  const unit = frame.inputSize / side;
+  // One more pixel of the input and of the image each, for the second step and for rounding.
+  const first = (low: number, length: number, scaled: number): number =>
+    Math.max(0, Math.floor((((low - REACH) * unit - 1) * length) / scaled) - 1);
+  const last = (high: number, length: number, scaled: number): number =>
+    Math.min(length, Math.ceil((((high + 1 + REACH) * unit + 1) * length) / scaled) + 1);
+  const { imageWidth: width, imageHeight: height } = frame;
+  const window = {
+    x0: first(left, width, content.width),
+    y0: first(top, height, content.height),
+    x1: last(right, width, content.width),
+    y1: last(bottom, height, content.height),
+  };
+  return window.x0 < window.x1 && window.y0 < window.y1 ? window : null;
 }
 
 function windowArea(frame: Frame, window: Window | undefined): number {
@@ -86,13 +123,17 @@ function forEachRow(
   const wide = widen(logits, frame.logitSize, across, x1 - x0);
   const width = x1 - x0;
   const values = new Float32Array(width);
-  for (let row = 0; row < y1 - y0; row++) {
-    values.fill(0);
-    for (let tap = row * 4; tap < row * 4 + 4; tap++) {
-      const weight = down.weights[tap]!;
-      if (!weight) continue;
-      const start = down.indices[tap]! * width;
-      for (let x = 0; x < width; x++) values[x]! += weight * wide[start + x]!;
+  const { indices, weights } = down;
+  for (let row = 0, tap = 0; row < y1 - y0; row++, tap += 4) {
+    const [first, second, third, fourth] = [weights[tap]!, weights[tap + 1]!, weights[tap + 2]!, weights[tap + 3]!];
+    const [one, two] = [indices[tap]! * width, indices[tap + 1]! * width];
+    if (third === 0 && fourth === 0) {
+      for (let x = 0; x < width; x++) values[x] = first * wide[one + x]! + second * wide[two + x]!;
+    } else {
+      const [three, four] = [indices[tap + 2]! * width, indices[tap + 3]! * width];
+      for (let x = 0; x < width; x++) {
+        values[x] = first * wide[one + x]! + second * wide[two + x]! + third * wide[three + x]! + fourth * wide[four + x]!;
+      }
     }
     take(row, values);
   }

@@ -16,6 +16,7 @@ import { promptIn, segmentHere, segmentThere } from "./tools/decoding";
 import { Embedder, type Ready } from "./tools/embedder";
 import { EverythingTool } from "./tools/everything_tool";
 import { download, exportMask } from "./tools/exports";
+import { listenToFiles } from "./tools/files";
 import { listenToKeys } from "./tools/keys";
 import { openDecoder, packRules } from "./tools/segmenter";
 import { part } from "./ui/dom";
@@ -69,7 +70,7 @@ export class App {
     });
     new PointerInput(this.#stage.canvas, this.#pointerState, this.#pointerHandlers());
     this.#listenToKeys();
-    this.#listenToFiles();
+    listenToFiles((files) => void this.upload(files));
     buildHelp(part<HTMLDialogElement>("help"));
     this.#show();
   }
@@ -497,23 +498,6 @@ export class App {
     this.#say(this.#corner ? "Box drawn." : "Box begun; move to its other corner and press X.");
     this.#corner = this.#corner ? null : cursor;
     this.#setScene({ dragged: null });
-  }
-
-  #listenToFiles(): void {
-    const drop = part("drop");
-    window.addEventListener("dragover", (event) => {
-      event.preventDefault();
-      drop.hidden = false;
-    });
-    window.addEventListener("dragleave", (event) => (drop.hidden = event.relatedTarget === null));
-    window.addEventListener("drop", (event) => {
-      event.preventDefault();
-      drop.hidden = true;
-      void this.upload(event.dataTransfer?.files ?? []);
-    });
-    window.addEventListener("paste", (event) => {
-      if (event.clipboardData?.files.length) void this.upload(event.clipboardData.files);
-    });
   }
 
   // What tests look at

@@ -160,7 +160,7 @@ def age(folder: Path) -> None:
         (lambda folder: (folder / "model.json").write_text("[]"), "model.json is damaged"),
         (lambda folder: (folder / "model.json").write_bytes(b"\xff\xfe"), "model.json is damaged"),
         (
-            lambda folder: (folder / "model.json").write_text('{"format": 2}'),
+            lambda folder: (folder / "model.json").write_text('{"format": 3}'),
             "model.json is damaged",
         ),
     ],

@@ -31,7 +31,7 @@ def test_every_form_gives_the_masks_of_pytorch(
     num_prompts: int, has_masks: bool, session: onnxruntime.InferenceSession, toy_model: Sam
 ) -> None:
     random = np.random.default_rng(num_prompts)
-    num_masks = num_prompts if has_masks else 1
+    num_masks = num_prompts if has_masks else 0
     inputs = {
         "features": random.normal(size=(1, 32, 8, 8)).astype(np.float32),
         "coords": random.uniform(0, 64, (num_prompts, 2, 2)).astype(np.float32),
@@ -42,7 +42,7 @@ def test_every_form_gives_the_masks_of_pytorch(
     }
     logits, predicted_iou = session.run(None, inputs)
     with torch.inference_mode():
-        given = {name: torch.from_numpy(value) for name, value in inputs.items()}
+        given = {name: torch.from_numpy(value) for name, value in inputs.items() if len(value)}
         expected = toy_model.decode(**given)
     assert logits.shape == (2 * num_prompts, 32, 32)
     np.testing.assert_allclose(logits, expected[0], atol=1e-4)

@@ -24,7 +24,7 @@ from segloop.errors import InputError, WeightsError
 from segloop.geometry.frames import FloatArray
 from segloop.prompts.prompt import PackedPrompts
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 ENCODER_FILE, DECODER_FILE, DESCRIPTION_FILE = "encoder.onnx", "decoder.onnx", "model.json"
 GRAPH_FILES = (ENCODER_FILE, DECODER_FILE)
 
@@ -127,10 +127,10 @@ class OnnxBackend(Backend):
             )
         mask_logits, has_mask = prompts.mask_logits, prompts.has_mask
         if mask_logits is None:
-            # One row for all prompts lets the decoder share the image side among them.
+            # No rows: the decoder then shares the image side among the prompts.
             side = self._spec.logit_size
-            mask_logits = np.zeros((1, 1, side, side), dtype=np.float32)
-            has_mask = np.zeros(1, dtype=np.float32)
+            mask_logits = np.zeros((0, 1, side, side), dtype=np.float32)
+            has_mask = np.zeros(0, dtype=np.float32)
         inputs = {
             "features": features[None],
             "coords": prompts.coords,

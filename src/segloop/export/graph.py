@@ -47,9 +47,10 @@ class AtLeast:
 def choose_by_size(
     options: Sequence[tuple[AtLeast, ModelProto]], otherwise: ModelProto
 ) -> ModelProto:
-    """One model out of several traces with the same inputs and outputs: the first whose condition holds runs.
+    """One model out of several traces with the same outputs: the first whose condition holds runs.
 
-    Weights that several hold are stored once, outside the branches.
+    Its inputs are those of the trace that has most, the other traces' among them. Weights that several hold are stored
+    once, outside the branches.
     """
     weights: dict[tuple[int, tuple[int, ...], bytes], TensorProto] = {}
     nodes: list[NodeProto] = []
@@ -77,10 +78,11 @@ def choose_by_size(
         branch = helper.make_graph([choice], f"choice {index}", [], values)
     (choice,) = branch.node
     choice.output[:] = [output.name for output in otherwise.graph.output]
+    traces = [otherwise, *(model for _, model in options)]
     graph = helper.make_graph(
         [*nodes, choice],
         otherwise.graph.name,
-        list(otherwise.graph.input),
+        list(max((trace.graph.input for trace in traces), key=len)),
         list(otherwise.graph.output),
         initializer=list(weights.values()),
     )

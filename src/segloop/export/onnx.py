@@ -1,8 +1,8 @@
 """From a PyTorch model to two ONNX graphs, checked against the model before they are handed over.
 
 encoder.onnx: image (1, 3, S, S) to features (1, C, G, G). decoder.onnx: features, coords (N, T, 2), labels (N, T),
-mask_logits (M, 1, L, L) and has_mask (M,) to logits (N, 4, L, L) and predicted_iou (N, 4), where M is N, or 1 for a
-mask, or the lack of one, that all prompts share. A browser runs the same decoder.
+mask_logits (M, 1, L, L) and has_mask (M,), and floors (4,) to the K logits (K, L, L) above their floors and predicted_iou
+(N, 4), where M is N, or 0 where no prompt has a mask. A browser runs the same decoder.
 """
 
 from __future__ import annotations

@@ -38,36 +38,36 @@ def trace_decoder(model: Sam) -> ModelProto:
     It holds three traces of what comes before drawing: prompts with a mask each, many prompts of one image (whose
     projections they share), and few.
     """
-    own = _trace_attend(model, shares_mask=False, is_shared=False)
-    many = _trace_attend(model, shares_mask=True, is_shared=True)
-    few = _trace_attend(model, shares_mask=True, is_shared=False)
+    own = _trace_attend(model, has_masks=True, is_shared=False)
+    many = _trace_attend(model, has_masks=False, is_shared=True)
+    few = _trace_attend(model, has_masks=False, is_shared=False)
     limit = next(
         n
         for n in count(1)
         if sharing_pays(n, _CLICK_TOKENS, model.config.width, model.config.decoder)
     )
     graph = choose_by_size(
-        [(AtLeast("mask_logits", 0, 2), own), (AtLeast("coords", 0, limit), many)], few
+        [(AtLeast("mask_logits", 0, 1), own), (AtLeast("coords", 0, limit), many)], few
     )
     _draw_wanted(graph.graph, model)
     _name_sizes(graph.graph)
     return graph
 
 
-def _trace_attend(model: Sam, shares_mask: bool, is_shared: bool) -> ModelProto:
+def _trace_attend(model: Sam, *, has_masks: bool, is_shared: bool) -> ModelProto:
     config = model.config
     # Two or three of everything: a size of 1 would be taken for a constant.
     num_prompts, num_tokens = 3, 2
-    num_masks = 1 if shares_mask else num_prompts
     inputs = {
         "features": torch.zeros(1, config.width, config.grid_size, config.grid_size),
         "coords": torch.zeros(num_prompts, num_tokens, 2),
         "labels": torch.ones(num_prompts, num_tokens, dtype=torch.int64),
-        "mask_logits": torch.zeros(num_masks, 1, config.logit_size, config.logit_size),
-        "has_mask": torch.ones(num_masks),
     }
     free: dict[str, tuple[int, ...]] = {"coords": (0, 1), "labels": (0, 1)}
-    if not shares_mask:
+    if has_masks:
+        side = config.logit_size
+        inputs["mask_logits"] = torch.zeros(num_prompts, 1, side, side)
+        inputs["has_mask"] = torch.ones(num_prompts)
         free |= {"mask_logits": (0,), "has_mask": (0,)}
     return _trace(_Attend(model, is_shared), inputs, free, _SEEN)
 
@@ -162,8 +162,8 @@ class _Attend(nn.Module):
         features: Tensor,
         coords: Tensor,
         labels: Tensor,
-        mask_logits: Tensor,
-        has_mask: Tensor,
+        mask_logits: Tensor | None = None,
+        has_mask: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         return self.model.attend(
             features, coords, labels, mask_logits, has_mask, is_shared=self.is_shared

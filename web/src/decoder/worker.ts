@@ -68,7 +68,7 @@ async function open(request: Of<"open">): Promise<number> {
     graphOptimizationLevel: "all",
   });
   logitSize = request.logitSize;
-  noMask = new runtime.Tensor("float32", new Float32Array(logitSize ** 2), [1, 1, logitSize, logitSize]);
+  noMask = new runtime.Tensor("float32", new Float32Array(0), [0, 1, logitSize, logitSize]);
   return runtime.env.wasm.numThreads ?? 1;
 }
 
@@ -99,7 +99,7 @@ async function decode({ key, packed, outputs }: Of<"decode">): Promise<Decoded> 
     coords: new Tensor("float32", packed.coords, [1, num, 2]),
     labels: new Tensor("int64", packed.labels, [1, num]),
     mask_logits: maskLogits ? new Tensor("float32", maskLogits, [1, 1, logitSize, logitSize]) : noMask,
-    has_mask: new Tensor("float32", new Float32Array([maskLogits ? 1 : 0]), [1]),
+    has_mask: maskLogits ? new Tensor("float32", new Float32Array([1]), [1]) : new Tensor("float32", new Float32Array(0), [0]),
     floors: new Tensor("float32", new Float32Array(FLOORS[outputs]), [4]),
   });
   const milliseconds = performance.now() - started;

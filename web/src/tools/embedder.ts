@@ -23,8 +23,10 @@ export class Embedder {
   constructor(
     readonly model: Model,
     readonly store: EmbeddingStore | null,
-    readonly decoder: Decoder,
-  ) {}
+    readonly decoder: Promise<Decoder>,
+  ) {
+    decoder.catch(() => undefined); // whoever opens it is told
+  }
 
   /** Brings an embedding to the decoder. The signal stops a download that nobody waits for any longer. */
   async prepare(image: Image, region: Region | null, signal: AbortSignal): Promise<Ready> {
@@ -37,7 +39,7 @@ export class Embedder {
     const { features, frame } = await this.#load(key, image, region, signal);
     signal.throwIfAborted();
     const { num_channels, grid_size } = this.model;
-    await this.decoder.setEmbedding(key, features, [num_channels, grid_size, grid_size]);
+    await (await this.decoder).setEmbedding(key, features, [num_channels, grid_size, grid_size]);
     const ready = { key, frame, x0: region?.[0] ?? 0, y0: region?.[1] ?? 0, region };
     this.#touch(key, ready);
     return ready;

@@ -2,9 +2,12 @@
 import { area, box, type Mask } from "../masks/mask";
 import { encode } from "../masks/rle";
 import { CURRENT, tint } from "../canvas/paint";
+import type { Image } from "../api/client";
+import { cocoJson } from "../masks/coco";
+import type { CurrentObject, FinishedObject } from "../session/session";
 import type { ExportKind } from "../ui/panel";
 
-export interface Exported {
+interface Exported {
   mask: Mask;
   predictedIou: number;
   picture: ImageBitmap;
@@ -12,8 +15,15 @@ export interface Exported {
   name: string;
 }
 
-/** Does it, and resolves to a few words that say what was done. */
-export async function exportMask(kind: ExportKind, what: Exported): Promise<string> {
+/** Takes away the mask of the object at hand, and resolves to a few words that say so; to none where there is no mask. */
+export async function exportCurrent(
+  kind: ExportKind, { answer, chosen }: CurrentObject, picture: ImageBitmap, name: string,
+): Promise<string> {
+  const mask = answer?.masks[chosen];
+  return mask ? exportMask(kind, { mask, predictedIou: answer.predictedIou[chosen]!, picture, name }) : "";
+}
+
+async function exportMask(kind: ExportKind, what: Exported): Promise<string> {
   const stem = what.name.replace(/\.[^.]*$/, "") || "image";
   if (kind === "copy") {
     // The promise goes in unfinished: some browsers forget the click while a picture is made.
@@ -31,7 +41,15 @@ export async function exportMask(kind: ExportKind, what: Exported): Promise<stri
   return `${kind} saved`;
 }
 
-export function download(content: Blob, name: string): void {
+/** All finished objects of an image as one COCO file; a few words that say so. */
+export function exportObjects(image: Image, objects: readonly FinishedObject[]): string {
+  const { name, width, height } = image;
+  const text = cocoJson({ imageName: name, width, height, objects });
+  download(new Blob([text], { type: "application/json" }), `${name.replace(/\.[^.]*$/, "")}-coco.json`);
+  return `${objects.length} objects saved as COCO.`;
+}
+
+function download(content: Blob, name: string): void {
   const link = document.createElement("a");
   link.href = URL.createObjectURL(content);
   link.download = name;

@@ -1,10 +1,5 @@
-/**
- * Files that arrive by being dropped on the page or pasted into it.
- */
-import { part } from "../ui/dom";
-
-export function listenToFiles(arrived: (files: Iterable<File>) => void): void {
-  const drop = part("drop");
+/** Files that come by themselves: dropped on the page, or pasted. */
+export function listenToFiles(drop: HTMLElement, take: (files: Iterable<File>) => void): void {
   window.addEventListener("dragover", (event) => {
     event.preventDefault();
     drop.hidden = false;
@@ -13,9 +8,9 @@ export function listenToFiles(arrived: (files: Iterable<File>) => void): void {
   window.addEventListener("drop", (event) => {
     event.preventDefault();
     drop.hidden = true;
-    arrived(event.dataTransfer?.files ?? []);
+    take(event.dataTransfer?.files ?? []);
   });
   window.addEventListener("paste", (event) => {
-    if (event.clipboardData?.files.length) arrived(event.clipboardData.files);
+    if (event.clipboardData?.files.length) take(event.clipboardData.files);
   });
 }

@@ -1,0 +1,139 @@
+/**
+ * The picture at hand, its embedding and the decoder: what turns marks, and the mouse's place, into masks.
+ */
+import { getDecoder, getModel, listImages, pixelsUrl, uploadImage, type Image, type Model, type Region } from "../api/client";
+import { preview, previewSize } from "../canvas/paint";
+import type { Scene } from "../canvas/stage";
+import type { Decoder } from "../decoder/decoder";
+import { pack } from "../prompts/prompt";
+import { NOTHING, type Answer, type CurrentObject } from "../session/session";
+import { EmbeddingStore } from "../store/embeddings";
+import { promptIn, segmentHere, segmentThere } from "./decoding";
+import { Embedder, type Ready } from "./embedder";
+import { openDecoder, packRules } from "./segmenter";
+
+const STORE_BYTES = 400 * 2 ** 20;
+const PATIENCE = 400;
+const HOVER: readonly [number, number, number] = [99, 91, 255];
+
+export class Workspace {
+  /** Milliseconds of each decode, previews included. */
+  readonly decodeTimes: number[] = [];
+  images: Image[] = [];
+  image: Image | null = null;
+  picture: ImageBitmap | null = null;
+  ready: Ready | null = null;
+  decoder: Decoder | null = null;
+  #model!: Model;
+  #store: EmbeddingStore | null = null;
+  #embedder: Embedder | null = null;
+  #whole: Ready | null = null;
+  #loading = new AbortController();
+
+  /** notice: shows what is being waited for, null when nothing is any more. */
+  constructor(readonly notice: (text: string | null) => void) {}
+
+  /** The model's description, the list of images and the store. */
+  async load(): Promise<void> {
+    [this.#model, this.images, this.#store] = await Promise.all([
+      getModel(),
+      listImages(),
+      EmbeddingStore.open({ maxBytes: STORE_BYTES }).catch(() => null),
+    ]);
+  }
+
+  /** Opens the decoder, where the model has a graph, and says how it runs. Embeddings may be asked for meanwhile. */
+  async openDecoder(wantsGpu: boolean): Promise<string> {
+    const { decoder: graph, name } = this.#model;
+    if (!graph) return `${name} · decoding on the server`;
+    const opening = getDecoder(graph.url).then((content) => openDecoder(content, this.#model, wantsGpu ? "webgpu" : "wasm"));
+    this.#embedder = new Embedder(this.#model, this.#store, opening.then(({ decoder }) => decoder));
+    const { decoder, note } = await opening;
+    this.decoder?.close();
+    this.decoder = decoder;
+    return `${name} · ${note}`;
+  }
+
+  /** Shows a picture as soon as it is there, then prepares its embedding; false where another was opened meanwhile. */
+  async open(image: Image, shown: (picture: ImageBitmap) => void): Promise<boolean> {
+    this.#loading.abort();
+    const { signal } = (this.#loading = new AbortController());
+    this.image = image;
+    this.ready = this.#whole = null;
+    try {
+      const content = await (await fetch(pixelsUrl(image.id), { signal })).blob();
+      const picture = await createImageBitmap(content);
+      signal.throwIfAborted();
+      this.picture = picture;
+      shown(picture);
+      await this.#embed(image, null, signal);
+      return true;
+    } catch (error) {
+      if (signal.aborted) return false;
+      throw error;
+    }
+  }
+
+  /** Sends a file to the server; the image that it is there. */
+  async upload(file: File): Promise<Image> {
+    const image = await uploadImage(file, file.name || "pasted.png");
+    if (!this.images.some((one) => one.id === image.id)) this.images = [...this.images, image];
+    return image;
+  }
+
+  /** Decodes in a part of the picture from now on, or in all of it again; false where the latter was so already. */
+  async look(region: Region | null): Promise<boolean> {
+    if (!this.image || !this.#whole) return false;
+    if (region) {
+      await this.#embed(this.image, region, this.#loading.signal);
+      return true;
+    }
+    const wasPart = this.ready !== this.#whole;
+    this.ready = this.#whole;
+    return wasPart;
+  }
+
+  async #embed(image: Image, region: Region | null, signal: AbortSignal): Promise<void> {
+    if (!this.#embedder) return;
+    const text = region ? "Looking closely…" : "Encoding the picture, once…";
+    const waits = setTimeout(() => this.notice(text), PATIENCE);
+    try {
+      this.ready = await this.#embedder.prepare(image, region, signal);
+      if (!region) this.#whole = this.ready;
+    } finally {
+      clearTimeout(waits);
+    }
+  }
+
+  /** The masks of an object's marks; null while there is no embedding yet. */
+  async answer(current: CurrentObject): Promise<Answer | null> {
+    if (!this.image) return null;
+    if (!this.decoder) return segmentThere(this.image, current);
+    if (!this.ready) return null;
+    const timed = await segmentHere(this.decoder, this.#model, this.image, this.ready, current);
+    this.decodeTimes.push(timed.milliseconds);
+    return timed.answer;
+  }
+
+  /** What a click at a place of the image would take; null where a later place has overtaken it. */
+  async preview(point: { x: number; y: number }): Promise<Scene["hover"]> {
+    const { decoder, ready } = this;
+    const prompt = ready && promptIn(ready, { ...NOTHING, points: [{ ...point, label: 1 }] });
+    if (!decoder || !ready || !prompt?.points.length) return null;
+    const decoded = await decoder.decodeLatest(ready.key, pack(prompt, ready.frame, packRules(this.#model)), "single");
+    if (!decoded) return null;
+    this.decodeTimes.push(decoded.milliseconds);
+    if (ready !== this.ready) return null;
+    const picture = preview(decoded.logits, ready.frame, HOVER);
+    return { picture, x: ready.x0, y: ready.y0, ...previewSize(ready.frame) };
+  }
+
+  /** Drops a preview that waits. */
+  dropPreview(): void {
+    this.decoder?.dropLatest();
+  }
+
+  async emptyStore(): Promise<void> {
+    await this.#store?.clear();
+  }
+}

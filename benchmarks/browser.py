@@ -1,7 +1,7 @@
 """Milliseconds a click in headless Chromium: the default decoder, and one of official size exported plainly, same WASM.
 
 Plainly: no projection folded, all four masks drawn, float32, low-resolution output. Both run in a page of nothing but
-onnxruntime-web.
+onnxruntime-web, in a worker.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ def run() -> list[Row]:
     with tempfile.TemporaryDirectory() as temporary, sync_playwright() as playwright:
         folder = Path(temporary)
         shutil.copyfile(HERE / "browser.html", folder / "index.html")
+        shutil.copyfile(HERE / "browser.js", folder / "browser.js")
         (folder / "ort").symlink_to(RUNTIME)
         shutil.copyfile(default_weights().decoder, folder / "default.onnx")
         export_plainly(folder / "plain.onnx")

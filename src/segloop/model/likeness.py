@@ -84,9 +84,7 @@ def _groups(features: Tensor) -> tuple[Tensor, Tensor]:
     return groups, (ones @ groups.square()).clamp(min=1e-24).rsqrt()
 
 
-def _likeness(
-    samples: Tensor, keys: Tensor, inverse_lengths: Tensor, sharpness: Tensor
-) -> Tensor:
+def _likeness(samples: Tensor, keys: Tensor, inverse_lengths: Tensor, sharpness: Tensor) -> Tensor:
     """(N, J, S, P), from unit samples (N, J, S, C/J) and groups of features: 1 at an angle of 0, falling off with it."""
     cosines = (samples @ keys) * inverse_lengths
     return torch.exp((cosines - 1.0) * sharpness[:, None, None])

@@ -82,7 +82,7 @@ def choose_by_size(
     graph = helper.make_graph(
         [*nodes, choice],
         otherwise.graph.name,
-        list(max((trace.graph.input for trace in traces), key=len)),
+        max((list(trace.graph.input) for trace in traces), key=len),
         list(otherwise.graph.output),
         initializer=list(weights.values()),
     )

@@ -7,6 +7,7 @@ failure, so that nothing goes untested unnoticed; only tests marked `gpu` may be
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +23,9 @@ if TYPE_CHECKING:  # so that a test of light things does not wait for PyTorch
 
 # Toy models are too small to share: on a busy machine threads only wait for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A job in the background starts with interrupts ignored, and so would the children that tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # No deadline: nothing is timed in tests. The same examples at every run of continuous integration.
 settings.register_profile("segloop", deadline=None, derandomize=os.environ.get("SEGLOOP_CI") == "1")

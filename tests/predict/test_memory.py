@@ -128,7 +128,8 @@ def test_the_default_model_stays_below_its_promise() -> None:
     assert (few, many) == (192, 768)
     assert peak_of_many < promise
     # A mask costs its run lengths, not its pixels: 576 more of them would be 403 MB.
-    assert peak_of_many - peak_of_few < 60 * MEGABYTE
+    # Low-resolution logits kept would be 151 MB, and what the allocator keeps differs from run to run.
+    assert peak_of_many - peak_of_few < 120 * MEGABYTE
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the system tells no memory")
@@ -165,11 +166,12 @@ print(generation.counts[0].after, peak_bytes())
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the system tells no memory")
 def test_the_official_decoder_takes_no_more_for_a_finer_grid() -> None:
     peaks = {}
-    for side in (4, 8):
+    for side in (4, 12):
         child = subprocess.run(
             [sys.executable, "-c", OFFICIAL_DECODER, str(side)], capture_output=True, check=True
         )
         num_drawn, peaks[side] = map(int, child.stdout.split())
         assert num_drawn == 3 * side**2
-    assert peaks[8] < 2000 * MEGABYTE
-    assert peaks[8] - peaks[4] < 60 * MEGABYTE
+    assert peaks[12] < 2000 * MEGABYTE
+    # Kept logits would be 101 MB.
+    assert peaks[12] - peaks[4] < 80 * MEGABYTE

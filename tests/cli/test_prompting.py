@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segloop.cli.prompting import Failure, read_requests, request_from_options
+from segloop.cli.prompting import read_requests, request_from_options
 from segloop.errors import InputError
 
 
@@ -134,8 +134,3 @@ def test_files_that_hold_no_lines(tmp_path: Path) -> None:
     (tmp_path / "photo.jsonl").write_bytes(b"\xff\xd8\xff\xe0")
     with pytest.raises(InputError, match="not text"):
         read_requests(str(tmp_path / "photo.jsonl"))
-
-
-def test_a_failure_is_one_line_and_names_its_object_once() -> None:
-    assert str(Failure("a.jpg", "a.jpg: no such file")) == "a.jpg: no such file"
-    assert str(Failure("list, line 2", "not\nJSON")) == "list, line 2: not JSON"

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 FAILED, UNUSABLE, INTERRUPTED = 1, 2, 130
+LOG_SECONDS = 60.0
+"""How often a long run says where it is, where there is no terminal."""
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -10,9 +10,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from segloop.cli.console import FAILED, INTERRUPTED, CommandError, progress_bar, say
-from segloop.cli.options import DeviceOption, ModelOption, ThreadsOption, parse_bytes
-from segloop.cli.prompting import Failure
+from segloop.cli.console import INTERRUPTED, LOG_SECONDS, CommandError, progress_bar, say
+from segloop.cli.failures import Failure, noting_failures, tell_failures
+from segloop.cli.options import (
+    DeviceOption,
+    ModelOption,
+    PathsArgument,
+    ThreadsOption,
+    parse_bytes,
+)
 from segloop.errors import InputError
 
 if TYPE_CHECKING:
@@ -20,17 +26,6 @@ if TYPE_CHECKING:
     from segloop.predict.cache import EmbeddingCache
     from segloop.predict.predictor import Predictor
 
-_LOG_SECONDS = 60.0
-_LISTED_FAILURES = 50
-
-PathsArgument = Annotated[
-    list[str],
-    typer.Argument(
-        metavar="PATH...",
-        help="Images, folders and all below them, patterns such as 'shots/**/*.jpg', uncompressed tars.",
-        show_default=False,
-    ),
-]
 FolderOption = Annotated[
     Path | None,
     typer.Option(
@@ -131,15 +126,11 @@ def _prepare(folder: Path) -> None:
 def _embed_all(
     predictor: Predictor, cache: EmbeddingCache, images: Sequence[ImageFile], outcome: Outcome
 ) -> None:
-    with progress_bar("embedding", log_seconds=_LOG_SECONDS) as bar:
+    with progress_bar("embedding", log_seconds=LOG_SECONDS) as bar:
         for number, image in enumerate(images):
             bar.update(number, len(images), str(outcome))
-            try:
+            with noting_failures(outcome.failures, image.label):
                 _embed(predictor, cache, image, outcome)
-            except MemoryError:
-                outcome.failures.append(Failure(image.label, "not enough memory for it"))
-            except InputError as error:
-                outcome.failures.append(Failure(image.label, str(error)))
 
 
 def _embed(predictor: Predictor, cache: EmbeddingCache, image: ImageFile, outcome: Outcome) -> None:
@@ -165,10 +156,4 @@ def _report(outcome: Outcome, folder: Path, max_bytes: int) -> None:
             f"segloop: there is room for {max_bytes / 1e6:,.0f} MB only, and the first ones went again: "
             "see --max-disk"
         )
-    for failure in outcome.failures[:_LISTED_FAILURES]:
-        say(f"segloop: failed: {failure}", style="red")
-    if outcome.failures:
-        more = len(outcome.failures) - _LISTED_FAILURES
-        rest = f" ({more} more than are listed)" if more > 0 else ""
-        say(f"segloop: {len(outcome.failures)} images failed{rest}")
-        raise typer.Exit(FAILED)
+    tell_failures(outcome.failures)

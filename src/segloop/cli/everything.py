@@ -13,16 +13,24 @@ import typer
 
 import segloop
 from segloop.cli.console import (
-    FAILED,
     INTERRUPTED,
+    LOG_SECONDS,
     CommandError,
     interrupts_held,
     progress_bar,
     say,
 )
+from segloop.cli.failures import Failure, noting_failures, tell_failures
 from segloop.cli.mask_files import FORMATS, WantedFiles, write_masks
-from segloop.cli.options import DeviceOption, ModelOption, OutOption, ThreadsOption, parse_bytes
-from segloop.cli.prompting import Failure, box_numbers
+from segloop.cli.options import (
+    DeviceOption,
+    ModelOption,
+    OutOption,
+    PathsArgument,
+    ThreadsOption,
+    parse_bytes,
+)
+from segloop.cli.prompting import box_numbers
 from segloop.errors import InputError
 
 if TYPE_CHECKING:
@@ -31,17 +39,6 @@ if TYPE_CHECKING:
     from segloop.predict.automatic import AutomaticConfig, FilterCount
     from segloop.predict.predictor import Predictor
 
-_LOG_SECONDS = 60.0
-_LISTED_FAILURES = 50
-
-PathsArgument = Annotated[
-    list[str],
-    typer.Argument(
-        metavar="PATH...",
-        help="Images, folders and all below them, patterns such as 'shots/**/*.jpg', uncompressed tars.",
-        show_default=False,
-    ),
-]
 PresetOption = Annotated[
     str, typer.Option(metavar="default|sa1b", help="The released defaults, or SA-1B's settings.")
 ]
@@ -252,7 +249,7 @@ def build_config(
 
 
 def _process(run: Run, jobs: Sequence[Job], outcome: Outcome) -> None:
-    with progress_bar("segmenting", log_seconds=_LOG_SECONDS) as bar:
+    with progress_bar("segmenting", log_seconds=LOG_SECONDS) as bar:
         started, masks_before = time.monotonic(), outcome.num_masks
         for number, job in enumerate(jobs):
 
@@ -262,12 +259,8 @@ def _process(run: Run, jobs: Sequence[Job], outcome: Outcome) -> None:
                 bar.update(done, len(jobs), _pace(done, num_masks, time.monotonic() - started))
 
             show(0, 1)
-            try:
+            with noting_failures(outcome.failures, job.image.label):
                 _segment(run, job, outcome, show)
-            except MemoryError:
-                outcome.failures.append(Failure(job.image.label, "not enough memory for it"))
-            except InputError as error:
-                outcome.failures.append(Failure(job.image.label, str(error)))
     if run.wanted.coco:
         _write_coco(run.folder)
 
@@ -320,15 +313,7 @@ def _report(outcome: Outcome, out: Path, *, num_earlier: int, counts: bool) -> N
         say(
             "segloop: no mask passed the filters: see --counts, and lower --min-iou or --min-stability"
         )
-    for failure in outcome.failures[:_LISTED_FAILURES]:
-        say(f"segloop: failed: {failure}", style="red")
-    if outcome.failures:
-        more = len(outcome.failures) - _LISTED_FAILURES
-        rest = f" ({more} more than are listed)" if more > 0 else ""
-        say(
-            f"segloop: {len(outcome.failures)} images failed{rest}; the same command tries them again"
-        )
-        raise typer.Exit(FAILED)
+    tell_failures(outcome.failures, "; the same command tries them again")
 
 
 def _pace(done: float, num_masks: int, seconds: float) -> str:

@@ -10,6 +10,14 @@ import typer
 
 from segloop.errors import InputError
 
+PathsArgument = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="PATH...",
+        help="Images, folders and all below them, patterns such as 'shots/**/*.jpg', uncompressed tars.",
+        show_default=False,
+    ),
+]
 ModelOption = Annotated[
     str,
     typer.Option(

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from segloop.cli.failures import Failure
 from segloop.errors import InputError
 
 if TYPE_CHECKING:
@@ -64,19 +65,6 @@ class ObjectRequest:
         if self.mask is not None:
             asked["mask"] = self.mask
         return asked
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Something of a batch that could not be done: which, and why."""
-
-    what: str
-    why: str
-
-    def __str__(self) -> str:
-        """Both on one line; many reasons begin with what they are about."""
-        why = " ".join(self.why.split())
-        return why if why.startswith(self.what) else f"{self.what}: {why}"
 
 
 def request_from_options(

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from segloop.cli.console import FAILED, progress_bar, say
+from segloop.cli.failures import Failure
 from segloop.cli.options import DeviceOption, ModelOption, ThreadsOption
-from segloop.cli.prompting import Failure, ObjectRequest, read_requests, request_from_options
+from segloop.cli.prompting import ObjectRequest, read_requests, request_from_options
 from segloop.cli.results import (
     ImageResult,
     MaskFiles,

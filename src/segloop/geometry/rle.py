@@ -40,7 +40,7 @@ class Rle:
         except (KeyError, TypeError, ValueError) as error:
             raise InputError("a COCO mask needs 'size': [height, width] and 'counts'") from error
         if isinstance(counts, list):
-            if not _fill(counts, height * width):
+            if not _are_runs_of(counts, height * width):
                 raise InputError(f"a mask's run lengths do not fit its size {(height, width)}")
             counts = _compress(counts, (height, width))
         if isinstance(counts, bytes):
@@ -132,7 +132,8 @@ def _run_lengths(counts: str) -> npt.NDArray[np.int64] | None:
     return values if values.min() >= 0 else None
 
 
-def _fill(runs: list[Any], num_pixels: int) -> bool:
+def _are_runs_of(runs: list[Any], num_pixels: int) -> bool:
+    """Whether these are lengths that add up to so many pixels."""
     return all(isinstance(run, int) and run >= 0 for run in runs) and sum(runs) == num_pixels
 
 

@@ -6,7 +6,7 @@ import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated
+from typing import Annotated, Final
 
 from fastapi import Depends, Path, Request
 from starlette.exceptions import HTTPException
@@ -119,6 +119,9 @@ _ERRORS = {
     422: "Something in the request cannot be used.",
     429: "Too much is being worked on.",
 }
+
+BINARY_SCHEMA: Final = {"schema": {"type": "string", "format": "binary"}}
+"""What the documentation calls a body of bytes."""
 
 
 def errors(*statuses: int) -> dict[int | str, dict[str, object]]:

@@ -14,10 +14,9 @@ from segloop.geometry.grids import CropBox
 from segloop.predict.cache import cache_key
 from segloop.server.caching import IMMUTABLE_PRIVATE, not_modified
 from segloop.server.embeddings import check_region
-from segloop.server.services import ImageDependency, ServicesDependency, errors
+from segloop.server.services import BINARY_SCHEMA, ImageDependency, ServicesDependency, errors
 
 router = APIRouter()
-_BINARY_SCHEMA = {"schema": {"type": "string", "format": "binary"}}
 
 
 @router.get(
@@ -28,7 +27,7 @@ _BINARY_SCHEMA = {"schema": {"type": "string", "format": "binary"}}
         **errors(404, 409, 422),
         200: {
             "description": "SGE1, header, scales, 8-bit features.",
-            "content": {"application/octet-stream": _BINARY_SCHEMA},
+            "content": {"application/octet-stream": BINARY_SCHEMA},
         },
         304: {"description": "The client has it."},
     },

@@ -18,10 +18,15 @@ from segloop.data.image import load_image
 from segloop.server.caching import IMMUTABLE_PRIVATE, not_modified
 from segloop.server.images import StoredImage
 from segloop.server.schemas import Image
-from segloop.server.services import ImageDependency, Services, ServicesDependency, errors
+from segloop.server.services import (
+    BINARY_SCHEMA,
+    ImageDependency,
+    Services,
+    ServicesDependency,
+    errors,
+)
 
 router = APIRouter()
-_BINARY_SCHEMA = {"schema": {"type": "string", "format": "binary"}}
 _PIXEL_TYPES = ("image/jpeg", "image/png", "image/webp")
 _DRAIN_SECONDS = 10.0
 
@@ -49,7 +54,7 @@ async def list_images(services: ServicesDependency) -> list[Image]:
         "requestBody": {
             "required": True,
             "description": "The bytes of an image file.",
-            "content": {"application/octet-stream": _BINARY_SCHEMA, "image/*": _BINARY_SCHEMA},
+            "content": {"application/octet-stream": BINARY_SCHEMA, "image/*": BINARY_SCHEMA},
         }
     },
 )
@@ -91,7 +96,7 @@ def get_image(image: ImageDependency) -> Image:
         **errors(404, 422),
         200: {
             "description": "A JPEG, PNG or WebP file.",
-            "content": dict.fromkeys(_PIXEL_TYPES, _BINARY_SCHEMA),
+            "content": dict.fromkeys(_PIXEL_TYPES, BINARY_SCHEMA),
         },
         304: {"description": "The client has it."},
     },

@@ -13,12 +13,9 @@ import segloop
 from segloop.prompts.prompt import BOX_MAGNITUDE, MASK_MAGNITUDE
 from segloop.server.caching import IMMUTABLE_PUBLIC, not_modified
 from segloop.server.schemas import Decoder, Health, Model
-from segloop.server.services import Services, ServicesDependency, errors
+from segloop.server.services import BINARY_SCHEMA, Services, ServicesDependency, errors
 
 router = APIRouter()
-_BINARY = {
-    "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
-}
 
 
 @router.get("/api/health", operation_id="get_health", responses=errors())
@@ -39,7 +36,10 @@ def get_model(services: ServicesDependency) -> Model:
     response_class=Response,
     responses={
         **errors(404, 422),
-        200: {"description": "The decoder as an ONNX file.", **_BINARY},
+        200: {
+            "description": "The decoder as an ONNX file.",
+            "content": {"application/octet-stream": BINARY_SCHEMA},
+        },
         304: {"description": "The client has it."},
     },
 )

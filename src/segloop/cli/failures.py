@@ -1,0 +1,49 @@
+"""What a batch could not do: noted on the way, told at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import typer
+
+from segloop.cli.console import FAILED, say
+from segloop.errors import InputError
+
+_LISTED = 50
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Something of a batch that could not be done: which, and why."""
+
+    what: str
+    why: str
+
+    def __str__(self) -> str:
+        """Both on one line; many reasons begin with what they are about."""
+        why = " ".join(self.why.split())
+        return why if why.startswith(self.what) else f"{self.what}: {why}"
+
+
+@contextmanager
+def noting_failures(failures: list[Failure], what: str) -> Iterator[None]:
+    """Note what an image does wrong, or that memory is too small for it, and go on."""
+    try:
+        yield
+    except MemoryError:
+        failures.append(Failure(what, "not enough memory for it"))
+    except InputError as error:
+        failures.append(Failure(what, str(error)))
+
+
+def tell_failures(failures: Sequence[Failure], advice: str = "") -> None:
+    """List what failed, the first fifty by name, and end with exit code 1; nothing where nothing failed."""
+    for failure in failures[:_LISTED]:
+        say(f"segloop: failed: {failure}", style="red")
+    if failures:
+        more = len(failures) - _LISTED
+        rest = f" ({more} more than are listed)" if more > 0 else ""
+        say(f"segloop: {len(failures)} images failed{rest}{advice}")
+        raise typer.Exit(FAILED)

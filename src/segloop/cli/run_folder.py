@@ -20,6 +20,7 @@ from typing import Any, BinaryIO
 from segloop.cli.console import CommandError
 from segloop.cli.results import prepare_folder
 from segloop.data.folder import ImageFile
+from segloop.data.journal import append_line, read_lines, sole_use
 from segloop.errors import InputError
 
 MANIFEST, JOURNAL, COCO, PARTIAL = "run.json", "done.jsonl", "coco.json", ".partial"
@@ -183,17 +184,8 @@ class RunFolder:
             job.name, job.image.source, len(content), digest, modified, num_masks, dict(files)
         )
         journal = self.path(JOURNAL)
-        line = json.dumps(asdict(one), separators=(",", ":")).encode() + b"\n"
         try:
-            with journal.open("ab") as stream:
-                length = stream.tell()
-                try:
-                    stream.write(line)
-                    stream.flush()
-                    os.fsync(stream.fileno())
-                except OSError:
-                    os.truncate(journal, length)
-                    raise
+            append_line(journal, json.dumps(asdict(one), separators=(",", ":")).encode())
         except OSError as error:
             raise CommandError(f"cannot write {journal}: {error.strerror or error}") from error
         self._done[job.name] = one
@@ -273,7 +265,7 @@ class RunFolder:
 def open_run(folder: Path, manifest: Manifest) -> Iterator[RunFolder]:
     """Make a folder ready for a run and clear what a dead one left; InputError where another run is at work in it."""
     prepare_folder(folder)
-    with _sole_use(folder):
+    with sole_use(folder):
         shutil.rmtree(folder / PARTIAL, ignore_errors=True)
         try:
             yield RunFolder(folder, manifest)
@@ -281,39 +273,8 @@ def open_run(folder: Path, manifest: Manifest) -> Iterator[RunFolder]:
             shutil.rmtree(folder / PARTIAL, ignore_errors=True)
 
 
-@contextmanager
-def _sole_use(folder: Path) -> Iterator[None]:
-    """A lock that ends with the process, however it ends; none where the system has no such thing."""
-    try:
-        import fcntl
-    except ImportError:
-        yield
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InputError(
-                f"another run is writing to {folder}: wait for it, or name another folder"
-            ) from error
-        except OSError:  # some network disks have no locks
-            pass
-        yield
-    finally:
-        os.close(handle)
-
-
 def _read_journal(path: Path) -> Iterator[Done]:
-    """The lines that are whole; one that a full disk or a kill cut short is as good as none."""
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        return
-    whole = content.rpartition(b"\n")[0] + b"\n" if b"\n" in content else b""
-    if len(whole) < len(content):
-        os.truncate(path, len(whole))
-    for line in whole.splitlines():
+    for line in read_lines(path):
         with suppress(TypeError, ValueError):
             yield Done(**json.loads(line))
 

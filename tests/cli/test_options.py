@@ -5,7 +5,7 @@ from typing import get_type_hints
 import pytest
 
 from segloop.cli import options
-from segloop.cli.evaluate import evaluate_points
+from segloop.cli.evaluate.points import evaluate_points
 from segloop.cli.everything import everything
 from segloop.cli.export import export
 from segloop.cli.options import parse_bytes

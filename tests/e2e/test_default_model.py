@@ -12,7 +12,7 @@ import numpy as np
 import segloop
 from segloop.data.sa1b import open_sa1b
 from segloop.evaluate.baselines import evaluate_baselines
-from segloop.evaluate.points import evaluate_points
+from segloop.evaluate.points import PointsProtocol, evaluate_points
 from segloop.geometry.masks import mask_iou
 from segloop.predict.automatic import suited_config
 from segloop.weights.catalog import default_weights
@@ -73,7 +73,9 @@ def test_segmenting_needs_no_torch() -> None:
 def test_on_photographs_it_was_not_trained_on_it_beats_every_baseline(shared_dir: Path) -> None:
     davis = open_sa1b(shared_dir / "data" / "eval" / "davis.tar")
     davis = davis.subset(range(0, len(davis), 5))
-    result = evaluate_points(segloop.load(), davis, name="davis", clicks=(1,), max_clicks=1)
+    result = evaluate_points(
+        segloop.load, davis, name="davis", protocol=PointsProtocol((1,), max_clicks=1)
+    )
     floors = evaluate_baselines(davis, name="davis")
     box = np.mean([score.box_iou for score in result.scores])
     click = np.mean([score.iou_after(1) for score in result.scores])

@@ -81,7 +81,7 @@ def test_every_mask_is_scored_by_all_three(samples, disk, rectangle):
         progress=lambda done, total: heard.append((done, total)),
     )
     assert result.counts == Counts(num_images=2, num_masks=2, num_empty=2)
-    assert heard == [(1, 2), (2, 2)]
+    assert heard == [(0, 2), (1, 2), (2, 2)]
     of_disk, of_square = result.scores
     assert of_disk.filled_box_iou == pytest.approx(disk.sum() / 37**2)
     assert of_square.filled_box_iou == 1.0
@@ -92,11 +92,14 @@ def test_every_mask_is_scored_by_all_three(samples, disk, rectangle):
 
 
 def test_the_masks_are_those_of_the_model_for_a_limit_and_seed(samples, scripted, disk):
-    from segloop.evaluate.points import evaluate_points
+    from segloop.evaluate.points import PointsProtocol, evaluate_points
 
     dataset = samples([[disk]] * 7)
     baselines = evaluate_baselines(dataset, name="drawn", limit=2, seed=9)
     model = evaluate_points(
-        scripted(lambda prompt, output: (disk, 0.9)), dataset, name="drawn", limit=2, seed=9
+        lambda: scripted(lambda prompt, output: (disk, 0.9)),
+        dataset,
+        name="drawn",
+        protocol=PointsProtocol(limit=2, seed=9),
     )
     assert [score.image for score in baselines.scores] == [score.image for score in model.scores]

@@ -20,7 +20,8 @@ def square(rectangle):
 
 def evaluate_one(scripted, samples, truth, answer, **options):
     predictor = scripted(answer)
-    result = evaluate_points(predictor, samples([[truth]]), name="drawn", **options)
+    protocol = PointsProtocol(**options)
+    result = evaluate_points(lambda: predictor, samples([[truth]]), name="drawn", protocol=protocol)
     return predictor, result.scores[0]
 
 
@@ -129,7 +130,12 @@ def test_all_objects_of_an_image_are_asked_at_once_and_finished_ones_no_more(
         return (left if x < 16 else half), 0.5
 
     predictor = scripted(answer)
-    evaluate_points(predictor, samples([[left, right]]), name="drawn", max_clicks=9)
+    evaluate_points(
+        lambda: predictor,
+        samples([[left, right]]),
+        name="drawn",
+        protocol=PointsProtocol(max_clicks=9),
+    )
     sizes = [len(prompts) for _, prompts in predictor.click_calls()]
     assert sizes == [2, 2] + [1] * 8
 
@@ -141,9 +147,9 @@ def test_objects_in_small_groups_score_the_same(scripted, samples, rectangle, mo
         return rectangle(HW, slice(2, 9), slice(0, 22)), 0.2 * output
 
     dataset = samples([truths, truths[:1]])
-    whole = evaluate_points(scripted(answer), dataset, name="drawn")
+    whole = evaluate_points(lambda: scripted(answer), dataset, name="drawn")
     monkeypatch.setattr(points, "_PIXELS_AT_ONCE", 1)
-    single = evaluate_points(scripted(answer), dataset, name="drawn")
+    single = evaluate_points(lambda: scripted(answer), dataset, name="drawn")
     assert whole.scores == single.scores
     assert [score.annotation_id for score in whole.scores] == [0, 1, 2, 3, 0]
 
@@ -198,7 +204,9 @@ def test_crowds_and_empty_masks_are_counted_and_images_without_masks_too(
 ):
     empty = np.zeros(HW, dtype=bool)
     dataset = samples([[square, empty, square], [empty]], crowds=frozenset({2}))
-    result = evaluate_points(scripted(lambda prompt, output: (square, 0.9)), dataset, name="drawn")
+    result = evaluate_points(
+        lambda: scripted(lambda prompt, output: (square, 0.9)), dataset, name="drawn"
+    )
     assert result.counts == Counts(num_images=2, num_masks=1, num_crowds=1, num_empty=2)
     assert [(score.image, score.annotation_id) for score in result.scores] == [("image0", 0)]
     assert result.model == "scripted"
@@ -214,14 +222,13 @@ def test_relative_size_and_category_come_from_the_truth(scripted, samples, squar
 def test_a_limit_takes_so_many_images_and_progress_hears_of_each(scripted, samples, square):
     heard = []
     result = evaluate_points(
-        scripted(lambda prompt, output: (square, 0.9)),
+        lambda: scripted(lambda prompt, output: (square, 0.9)),
         samples([[square]] * 6),
         name="drawn",
-        limit=3,
-        seed=5,
+        protocol=PointsProtocol(limit=3, seed=5),
         progress=lambda done, total: heard.append((done, total)),
     )
-    assert heard == [(1, 3), (2, 3), (3, 3)]
+    assert heard == [(0, 3), (1, 3), (2, 3), (3, 3)]
     assert result.counts.num_images == 3
     assert result.protocol == PointsProtocol((1, 2, 3, 5, 9), 20, 3, 5)
 
@@ -233,15 +240,16 @@ def test_a_limit_takes_so_many_images_and_progress_hears_of_each(scripted, sampl
         ({"clicks": (0, 1)}, "clicks to report"),
         ({"max_clicks": 8}, "9 clicks is asked for"),
         ({"limit": 0}, "limit"),
+        ({"first_click": "edge"}, "center or random, not 'edge'"),
     ],
 )
 def test_a_protocol_that_makes_no_sense_is_refused(scripted, samples, square, options, message):
     with pytest.raises(InputError, match=message):
         evaluate_points(
-            scripted(lambda prompt, output: (square, 0.9)),
+            lambda: scripted(lambda prompt, output: (square, 0.9)),
             samples([[square]]),
             name="drawn",
-            **options,
+            protocol=PointsProtocol(**options),
         )
 
 
@@ -270,8 +278,11 @@ def test_a_real_model_goes_through_the_whole_protocol(torch_on_one_thread, sampl
         rectangle(hw, slice(44, 45), slice(69, 70)),
     ]
     dataset = samples([truths, truths[:2]])
-    first = evaluate_points(predictor, dataset, name="drawn", clicks=(1, 3), max_clicks=4)
-    second = evaluate_points(predictor, dataset, name="drawn", clicks=(1, 3), max_clicks=4)
+    protocol = PointsProtocol(clicks=(1, 3), max_clicks=4)
+    first, second = (
+        evaluate_points(lambda: predictor, dataset, name="drawn", protocol=protocol)
+        for _ in range(2)
+    )
     assert first.scores == second.scores
     assert first.model == "seed 0"
     assert len(first.scores) == 5
@@ -281,3 +292,22 @@ def test_a_real_model_goes_through_the_whole_protocol(torch_on_one_thread, sampl
             assert 0 <= iou <= 1
         best = int(np.argmax(score.three_predicted_ious))
         assert score.iou_after(1) == score.three_ious[best]
+
+
+def test_a_random_first_click_lies_in_the_mask_and_depends_on_nothing_else(
+    scripted, samples, rectangle, square
+):
+    other = rectangle(HW, slice(18, 22), slice(20, 30))
+
+    def first_clicks(images, **options):
+        predictor = scripted(lambda prompt, output: (square, 0.9))
+        protocol = PointsProtocol(first_click="random", **options)
+        evaluate_points(lambda: predictor, samples(images), name="drawn", protocol=protocol)
+        three = [prompts for outputs, prompts in predictor.calls if outputs == "three"]
+        return [tuple(prompt._points[0].astype(int)) for prompts in three for prompt in prompts]
+
+    both = first_clicks([[square, other]])
+    assert square[both[0][1], both[0][0]]
+    assert other[both[1][1], both[1][0]]
+    assert first_clicks([[square]]) == both[:1]
+    assert len({first_clicks([[square]], seed=seed)[0] for seed in range(8)}) > 4

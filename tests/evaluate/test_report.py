@@ -74,6 +74,7 @@ def test_files_say_what_was_measured_how_and_where(results, baselines, tmp_path)
         "max_clicks": 20,
         "limit": None,
         "seed": 0,
+        "first_click": "center",
     }
     assert coco["counts"] == {"num_images": 1, "num_masks": 1, "num_crowds": 2, "num_empty": 3}
     assert coco["seconds"] == 1.5

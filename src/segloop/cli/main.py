@@ -10,7 +10,8 @@ import typer
 import segloop
 from segloop.cli.console import one_line_errors
 from segloop.cli.embed import embed
-from segloop.cli.evaluate import evaluate_points, evaluate_proposals
+from segloop.cli.evaluate.points import evaluate_points
+from segloop.cli.evaluate.proposals import evaluate_proposals
 from segloop.cli.everything import everything
 from segloop.cli.export import export
 from segloop.cli.segment import segment

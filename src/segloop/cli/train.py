@@ -108,13 +108,15 @@ def validation_on(datasets: tuple[SA1BDataset, ...], limit: int, device: str) ->
     """Point and box IoU on held-out images of the training sets, by the evaluation's own protocol (paper §7.1)."""
     from segloop.backends.torch import TorchBackend
     from segloop.data.loader import split_indices
-    from segloop.evaluate.points import evaluate_points
+    from segloop.evaluate.points import PointsProtocol, evaluate_points
     from segloop.evaluate.summary import headline, summarise
     from segloop.model.sam import Sam
     from segloop.predict.predictor import Predictor
 
     share = -(-limit // len(datasets))
     parts = [one.subset(split_indices(one, "validation")[:share]) for one in datasets]
+
+    protocol = PointsProtocol((1, 3), max_clicks=3)
 
     def validate(model: Sam) -> dict[str, float]:
         predictor = Predictor(
@@ -123,9 +125,7 @@ def validation_on(datasets: tuple[SA1BDataset, ...], limit: int, device: str) ->
         metrics: dict[str, float] = {}
         for part in parts:
             if len(part):
-                result = evaluate_points(
-                    predictor, part, name=part.name, clicks=(1, 3), max_clicks=3
-                )
+                result = evaluate_points(lambda: predictor, part, name=part.name, protocol=protocol)
                 metrics |= {
                     f"validation/{part.name}/{figure.title}": figure.value
                     for figure in headline(summarise(result))

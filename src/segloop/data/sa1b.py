@@ -100,11 +100,16 @@ def open_sa1b(path: str | Path) -> SA1BDataset:
 
 def open_all_sa1b(paths: Sequence[str | Path]) -> tuple[SA1BDataset, ...]:
     """Index several; a folder of tars stands for the tars in it."""
+    return tuple(open_sa1b(path) for path in find_sa1b(paths))
+
+
+def find_sa1b(paths: Sequence[str | Path]) -> list[Path]:
+    """The tars and folders that these paths stand for: a folder of tars for the tars in it."""
     found: list[Path] = []
     for path in map(Path, paths):
         tars = sorted(path.glob("*.tar")) if path.is_dir() else []
         found.extend(tars or [path])
-    return tuple(open_sa1b(path) for path in found)
+    return found
 
 
 def image_id_of(file_name: str) -> int:

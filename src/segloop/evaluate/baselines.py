@@ -13,8 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from segloop.data.image import ImageArray
+from segloop.data.sample import Sample
 from segloop.errors import InputError
 from segloop.evaluate.metrics import Estimate, bootstrap_mean
+from segloop.evaluate.run import Journal, ModelTask, score_images
 from segloop.evaluate.truth import Counts, Progress, SampleSource, choose_images, usable_annotations
 from segloop.geometry.frames import BoolArray, FloatArray
 from segloop.geometry.masks import mask_iou
@@ -51,43 +53,69 @@ class BaselinesResult:
         return bootstrap_mean(values, [score.image for score in self.scores], self.seed)
 
 
+@dataclass(frozen=True)
+class ImageBaselines:
+    """The scores of one image's masks."""
+
+    counts: Counts
+    scores: tuple[BaselineScores, ...]
+    seconds: float
+
+
 def evaluate_baselines(
     dataset: SampleSource,
     *,
     name: str,
     limit: int | None = None,
     seed: int = 0,
+    jobs: int = 1,
+    journal: Journal | None = None,
     progress: Progress | None = None,
 ) -> BaselinesResult:
     """Score the three baselines on the masks that evaluate_points takes for the same limit and seed.
 
-    progress is called with the images done and the images in all. Raises InputError where scikit-image is missing.
+    progress is called with the images done and the images in all. Raises InputError where scikit-image is missing, and
+    as score_images does.
     """
-    start = time.perf_counter()
     chosen = choose_images(len(dataset), limit, seed)
-    counts, scores = Counts(), []
-    for done, index in enumerate(chosen, start=1):
-        sample = dataset.read(index)
-        annotations, counted = usable_annotations(sample)
-        counts += counted
-        regions = felzenszwalb_regions(sample.image) if annotations else None
-        for annotation in annotations:
-            truth = annotation.mask()
-            box = truth_box(truth)
-            x, y = center_click(truth)
-            assert regions is not None
-            scores.append(
-                BaselineScores(
-                    sample.name,
-                    annotation.id,
-                    float(mask_iou(filled_box(box, truth.shape), truth)),
-                    float(mask_iou(grabcut(sample.image, box), truth)),
-                    float(mask_iou(regions == regions[y, x], truth)),
-                )
+    images = score_images(
+        ModelTask(_no_model, dataset, score_baselines),
+        chosen,
+        ImageBaselines,
+        jobs=jobs,
+        journal=journal,
+        progress=progress,
+    )
+    counts = sum((image.counts for image in images), Counts())
+    scores = tuple(score for image in images for score in image.scores)
+    return BaselinesResult(name, counts, scores, seed, sum(image.seconds for image in images))
+
+
+def score_baselines(_: None, sample: Sample) -> ImageBaselines:
+    """Score the three baselines on every mask of one image."""
+    start = time.perf_counter()
+    annotations, counts = usable_annotations(sample)
+    regions = felzenszwalb_regions(sample.image) if annotations else None
+    scores = []
+    for annotation in annotations:
+        truth = annotation.mask()
+        box = truth_box(truth)
+        x, y = center_click(truth)
+        assert regions is not None
+        scores.append(
+            BaselineScores(
+                sample.name,
+                annotation.id,
+                float(mask_iou(filled_box(box, truth.shape), truth)),
+                float(mask_iou(grabcut(sample.image, box), truth)),
+                float(mask_iou(regions == regions[y, x], truth)),
             )
-        if progress is not None:
-            progress(done, len(chosen))
-    return BaselinesResult(name, counts, tuple(scores), seed, time.perf_counter() - start)
+        )
+    return ImageBaselines(counts, tuple(scores), time.perf_counter() - start)
+
+
+def _no_model() -> None:
+    return None
 
 
 def filled_box(box_xyxy: FloatArray, image_hw: tuple[int, ...]) -> BoolArray:

@@ -1,0 +1,1 @@
+"""segloop evaluate: one command for each of the paper's protocols, one file for each command."""

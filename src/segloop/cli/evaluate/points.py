@@ -1,0 +1,81 @@
+"""segloop evaluate points: clicks and boxes."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from functools import partial
+from typing import Annotated, Literal
+
+import typer
+
+from segloop.cli.evaluate.running import (
+    DataArgument,
+    JobsOption,
+    LimitOption,
+    RedoOption,
+    Running,
+    SeedOption,
+    loader,
+    open_sets,
+    score_sets,
+)
+from segloop.cli.options import DeviceOption, ModelOption, OutOption, ThreadsOption
+
+
+def evaluate_points(
+    data: DataArgument,
+    out: OutOption,
+    model: ModelOption = "default",
+    limit: LimitOption = None,
+    baselines: Annotated[
+        bool,
+        typer.Option(
+            "--baselines/--no-baselines",
+            help="Also score the filled box, GrabCut and Felzenszwalb regions.",
+        ),
+    ] = True,
+    max_clicks: Annotated[int, typer.Option(min=9, help="Most clicks on an object, for NoC.")] = 20,
+    first_click: Annotated[
+        str,
+        typer.Option(metavar="center|random", help="Where the first click of an object falls."),
+    ] = "center",
+    jobs: JobsOption = 1,
+    redo: RedoOption = False,
+    seed: SeedOption = 0,
+    device: DeviceOption = "cpu",
+    threads: ThreadsOption = None,
+) -> None:
+    """Score point and box prompts (paper §7.1).
+
+    Prints a table; FOLDER/points.json has all numbers with intervals,
+    FOLDER/points.jsonl a line for every mask. A run that was stopped goes on
+    where it was when the same command is given again.
+
+    [bold]Example[/bold]
+
+      segloop evaluate points coco.tar davis.tar -o scores --jobs 2
+    """
+    from segloop.cli.results import prepare_folder
+    from segloop.evaluate.baselines import evaluate_baselines
+    from segloop.evaluate.points import PointsProtocol
+    from segloop.evaluate.points import evaluate_points as score_points
+    from segloop.evaluate.report import points_table, write_points
+
+    first: Literal["center", "random"] = first_click  # type: ignore[assignment]  # checked there
+    protocol = PointsProtocol(max_clicks=max_clicks, limit=limit, seed=seed, first_click=first)
+    sets = open_sets(data)
+    load = loader(model, device, threads, jobs)
+    identity = load().spec.identity
+    prepare_folder(out)
+    running = Running(out, jobs, redo)
+    # Which images are scored changes no score.
+    settings = {"model": identity, **asdict(protocol), "limit": None}
+    evaluate = partial(score_points, load, protocol=protocol)
+    results = score_sets("points", sets, evaluate, settings, running)
+    floors = []
+    if baselines:
+        evaluate_floors = partial(evaluate_baselines, limit=limit, seed=seed)
+        floors = score_sets("baselines", sets, evaluate_floors, {}, running)
+    written = write_points(out, results, floors)
+    typer.echo(points_table(results, floors), nl=False)
+    typer.echo(f"\n{written}")

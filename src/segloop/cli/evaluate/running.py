@@ -1,0 +1,143 @@
+"""What all evaluations share: their options, the sets they are given, and a journal for each set."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar
+
+import typer
+
+from segloop.cli.console import LOG_SECONDS, progress_bar
+
+if TYPE_CHECKING:
+    from segloop.evaluate.run import Journal
+    from segloop.evaluate.truth import Progress, SampleSource
+    from segloop.predict.predictor import Predictor
+
+Result = TypeVar("Result")
+
+DataArgument = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="TAR_OR_FOLDER...",
+        help="Images with masks in SA-1B layout; a folder of tars stands for its tars.",
+        show_default=False,
+    ),
+]
+LimitOption = Annotated[
+    int | None,
+    typer.Option(min=1, help="So many images of each set; all by default.", show_default=False),
+]
+SeedOption = Annotated[int, typer.Option(help="Draws the images of --limit.")]
+JobsOption = Annotated[
+    int, typer.Option("--jobs", "-j", min=1, help="Processes; each has a model of its own.")
+]
+RedoOption = Annotated[
+    bool, typer.Option("--redo", help="Score anew what an earlier run has scored.")
+]
+
+
+@dataclass(frozen=True)
+class EvaluationSet:
+    """A dataset under its name, and a stamp that is another when its files have changed."""
+
+    name: str
+    samples: SampleSource
+    stamp: str
+
+
+@dataclass(frozen=True)
+class Running:
+    """How an evaluation runs: where its files go, in how many processes, and whether earlier scores count."""
+
+    out: Path
+    jobs: int = 1
+    redo: bool = False
+
+
+class Evaluate(Protocol[Result]):  # type: ignore[misc]
+    """Scores one dataset."""
+
+    def __call__(
+        self,
+        dataset: SampleSource,
+        *,
+        name: str,
+        jobs: int,
+        journal: Journal,
+        progress: Progress,
+    ) -> Result:
+        """As the evaluations of segloop.evaluate do."""
+        ...
+
+
+def open_sets(data: Sequence[str]) -> list[EvaluationSet]:
+    """The datasets at these paths; InputError names what cannot be opened."""
+    from segloop.data.sa1b import find_sa1b, open_sa1b
+
+    opened = []
+    for path in find_sa1b(data):
+        dataset = open_sa1b(path)
+        opened.append(EvaluationSet(dataset.name, dataset, stamp_of(path)))
+    return opened
+
+
+def stamp_of(path: Path) -> str:
+    """Tells a file, or all files below a folder, from another state of theirs: by names, sizes and dates."""
+    digest = hashlib.sha256()
+    for file in sorted(_files(path)):
+        status = file.stat()
+        digest.update(f"{file.name}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
+    return digest.hexdigest()[:16]
+
+
+def loader(model: str, device: str, threads: int | None, jobs: int) -> Callable[[], Predictor]:
+    """Loads the model in any process; the processes share the processors unless threads are given."""
+    from segloop.predict.predictor import load
+
+    if threads is None and jobs > 1:
+        threads = max(1, (os.cpu_count() or 1) // jobs)
+    return partial(load, model, device=device, threads=threads)
+
+
+def score_sets(
+    task: str,
+    sets: Sequence[EvaluationSet],
+    evaluate: Evaluate[Result],
+    settings: Mapping[str, Any],
+    running: Running,
+) -> list[Result]:
+    """Score every set behind a progress bar of its own, from where an earlier run with the same settings stopped."""
+    from segloop.evaluate.run import Journal
+
+    results = []
+    for one in sets:
+        path = running.out / "journal" / f"{task}-{one.name}.jsonl"
+        if running.redo:
+            path.unlink(missing_ok=True)
+        journal = Journal(path, json.loads(json.dumps({**settings, "files": one.stamp})))
+        with progress_bar(f"{one.name}, {task}", log_seconds=LOG_SECONDS) as bar:
+            results.append(
+                evaluate(
+                    one.samples,
+                    name=one.name,
+                    jobs=running.jobs,
+                    journal=journal,
+                    progress=bar.update,
+                )
+            )
+    return results
+
+
+def _files(path: Path) -> Iterator[Path]:
+    if path.is_file():
+        yield path
+    else:
+        for folder, _, names in os.walk(path):
+            yield from (Path(folder, name) for name in names)

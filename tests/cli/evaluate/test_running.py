@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from segloop.cli.evaluate.running import loader, open_sets, stamp_of
+from segloop.errors import InputError
+
+
+def test_sets_have_names_and_samples(data: Path) -> None:
+    (one,) = open_sets([str(data)])
+    assert (one.name, len(one.samples)) == ("rectangles", 2)
+    assert one.samples.read(1).annotations[0].mask().sum() == 21 * 38
+    with pytest.raises(InputError, match="no such tar or folder"):
+        open_sets([str(data / "none")])
+
+
+def test_a_stamp_changes_with_any_file_below(data: Path) -> None:
+    before = stamp_of(data)
+    assert stamp_of(data) == before
+    os.utime(data / "1.jpg", ns=(1, 1))
+    touched = stamp_of(data)
+    assert touched != before
+    (data / "below").mkdir()
+    (data / "below" / "2.jpg").write_bytes(b"")
+    assert stamp_of(data) not in {before, touched}
+    assert stamp_of(data / "0.jpg") != stamp_of(data / "0.json")
+
+
+def test_processes_share_the_processors() -> None:
+    def threads(given: int | None, jobs: int) -> int | None:
+        loaded: int | None = loader("default", "cpu", given, jobs).keywords["threads"]  # type: ignore[attr-defined]
+        return loaded
+
+    assert threads(None, 1) is None
+    assert threads(None, 1000) == 1
+    assert threads(3, 2) == 3

@@ -1,0 +1,90 @@
+"""Masks that a JSON file keeps as polygons or run lengths."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pycocotools import mask as coco_mask
+
+from segloop.data.sample import Annotation
+from segloop.data.sets.listed import annotate
+from segloop.errors import InputError
+from segloop.geometry.rle import Rle
+
+Polygon = tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Outline:
+    """One object as the file draws it: polygons x, y, x, y, ... in image pixels whose union it is, or run lengths."""
+
+    id: int
+    category: str | None
+    polygons: tuple[Polygon, ...] = ()
+    rle: Rle | None = None
+    is_crowd: bool = False
+
+
+@dataclass(frozen=True)
+class Outlines:
+    """The truth of one image. size_hw: the image's size as the file has it, None where it says nothing."""
+
+    outlines: tuple[Outline, ...]
+    size_hw: tuple[int, int] | None = None
+
+    def count(self) -> int:
+        """How many objects there are, crowds left out."""
+        return sum(not outline.is_crowd for outline in self.outlines)
+
+    def annotations(self, image_hw: tuple[int, int]) -> tuple[Annotation, ...]:
+        """The objects as masks of an image of this size; InputError where the file has another size."""
+        sizes = [self.size_hw, *(one.rle.size_hw for one in self.outlines if one.rle is not None)]
+        for size_hw in sizes:
+            if size_hw is not None and size_hw != image_hw:
+                raise InputError(
+                    f"its annotation is for an image of {size_hw} (height, width), it has {image_hw}"
+                )
+        return tuple(
+            annotate(
+                outline.rle or rle_of_polygons(outline.polygons, image_hw),
+                outline.id,
+                outline.category,
+                is_crowd=outline.is_crowd,
+            )
+            for outline in self.outlines
+        )
+
+
+def rle_of_polygons(polygons: Iterable[Polygon], size_hw: tuple[int, int]) -> Rle:
+    """The union of polygons as COCO's tools fill them; those of less than three corners have no inside."""
+    height, width = size_hw
+    # The stubs know only whole numbers here; the library takes fractions as well.
+    filled: Any = [list(polygon) for polygon in polygons if len(polygon) >= 6]
+    if not filled:
+        return Rle.from_json({"size": [height, width], "counts": [height * width]})
+    merged = coco_mask.merge(coco_mask.frPyObjects(filled, height, width))
+    return Rle.from_json(dict(merged))
+
+
+def read_polygon(numbers: Any) -> Polygon:
+    """A polygon from JSON, flat (x, y, x, y, ...) or as pairs; ValueError where it is neither, or not finite."""
+    flat = [side for point in numbers for side in (point if isinstance(point, list) else [point])]
+    polygon = tuple(float(side) for side in flat)
+    if len(polygon) % 2 or not all(map(math.isfinite, polygon)):
+        raise ValueError("a polygon must be pairs of finite numbers")
+    return polygon
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file; InputError where there is none."""
+    try:
+        return json.loads(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise InputError(f"{path} is not JSON: {error}") from error

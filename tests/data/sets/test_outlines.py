@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from segloop.data.sets.outlines import (
+    Outline,
+    Outlines,
+    read_json,
+    read_polygon,
+    rle_of_polygons,
+)
+from segloop.errors import InputError
+from segloop.geometry.rle import decode_rle, encode_rle
+
+SQUARE = (2.0, 1.0, 6.0, 1.0, 6.0, 4.0, 2.0, 4.0)
+
+
+def test_polygons_are_filled_together() -> None:
+    mask = decode_rle(rle_of_polygons([SQUARE, (0.0, 0.0, 1.0, 0.0, 1.0, 1.0, 0.0, 1.0)], (6, 8)))
+    expected = np.zeros((6, 8), dtype=np.bool_)
+    expected[1:4, 2:6] = True
+    expected[0, 0] = True
+    assert np.array_equal(mask, expected)
+
+
+def test_polygons_of_two_corners_have_no_inside() -> None:
+    assert not decode_rle(rle_of_polygons([(1.0, 1.0, 5.0, 5.0)], (6, 8))).any()
+    assert not decode_rle(rle_of_polygons([], (6, 8))).any()
+
+
+def test_outlines_become_annotations_and_crowds_are_not_counted() -> None:
+    runs = np.zeros((6, 8), dtype=np.bool_)
+    runs[5, 5:] = True
+    truth = Outlines(
+        (Outline(3, "car", (SQUARE,)), Outline(4, "cars", rle=encode_rle(runs), is_crowd=True)),
+        (6, 8),
+    )
+    car, cars = truth.annotations((6, 8))
+    assert truth.count() == 1
+    assert (car.id, car.category, car.area, car.is_crowd) == (3, "car", 12.0, False)
+    assert np.array_equal(cars.mask(), runs)
+    assert cars.is_crowd
+
+
+def test_an_image_of_another_size_is_refused() -> None:
+    message = r"is for an image of \(6, 8\) \(height, width\), it has \(8, 6\)$"
+    with pytest.raises(InputError, match=message):
+        Outlines((Outline(1, None, (SQUARE,)),), (6, 8)).annotations((8, 6))
+    runs = encode_rle(np.ones((6, 8), dtype=np.bool_))
+    with pytest.raises(InputError, match=message):
+        Outlines((Outline(1, None, rle=runs),)).annotations((8, 6))
+
+
+def test_polygons_come_flat_or_in_pairs() -> None:
+    assert read_polygon([1, 2, 3, 4, 5, 6]) == (1.0, 2.0, 3.0, 4.0, 5.0, 6.0)
+    assert read_polygon([[1, 2], [3, 4], [5, 6]]) == (1.0, 2.0, 3.0, 4.0, 5.0, 6.0)
+    for wrong in ([1, 2, 3], [1, float("nan")], [float("inf"), 2]):
+        with pytest.raises(ValueError, match="pairs of finite numbers"):
+            read_polygon(wrong)
+
+
+def test_a_file_that_is_missing_or_no_json_is_named(
+    tmp_path: Path, save_json: Callable[..., Path]
+) -> None:
+    assert read_json(save_json("a.json", {"b": [1]})) == {"b": [1]}
+    with pytest.raises(InputError, match=r"cannot read .*none\.json: No such file"):
+        read_json(tmp_path / "none.json")
+    (tmp_path / "c.json").write_text("{")
+    with pytest.raises(InputError, match=r"c\.json is not JSON"):
+        read_json(tmp_path / "c.json")

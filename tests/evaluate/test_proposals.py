@@ -2,27 +2,42 @@
 
 from __future__ import annotations
 
+import dataclasses
+import pickle
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from segloop.data.sample import Sample
 from segloop.errors import InputError
 from segloop.evaluate.proposals import (
     IOU_THRESHOLDS,
+    ModelProposals,
     evaluate_proposals,
     find_truths,
     iou_table,
     rank_proposals,
+    score_proposals,
+    score_truths,
+    single_output_proposals,
     size_of,
     summarise_proposals,
 )
+from segloop.evaluate.run import Journal
 from segloop.geometry.encoded import EncodedMasks
 from segloop.geometry.masks import mask_boxes
 from segloop.geometry.rle import encode_rle
+from segloop.predict.automatic import AutomaticConfig
+from segloop.predict.predictor import load
+
+if TYPE_CHECKING:
+    from segloop.export.onnx import ExportReport
 
 Rectangle = Callable[[tuple[int, int], slice, slice], np.ndarray]
 IMAGE_HW = (120, 160)
@@ -86,6 +101,43 @@ def test_stability_counts_as_much_as_predicted_iou(rectangle: Rectangle) -> None
     assert rank_proposals(proposals).tolist() == [0, 1]
 
 
+def test_a_random_rank_is_drawn_anew_for_every_image_and_hangs_on_the_seed_alone(
+    samples: Any, rectangle: Rectangle
+) -> None:
+    masks = [rectangle(IMAGE_HW, slice(0, rows), slice(0, 10)) for rows in range(40)]
+    proposals = encoded(masks, [0.5] * 40)
+    drawn = rank_proposals(proposals, 10, np.random.default_rng(3)).tolist()
+    assert drawn == rank_proposals(proposals, 10, np.random.default_rng(3)).tolist()
+    assert drawn != rank_proposals(proposals, 10).tolist()
+    assert 0 not in rank_proposals(proposals, 40, np.random.default_rng(3))
+    assert len(set(drawn)) == 10
+    # One of twenty squares is true: whether it is among ten drawn differs between images and seeds.
+    squares = [rectangle(IMAGE_HW, slice(0, 5), slice(x, x + 5)) for x in range(0, 100, 5)]
+    dataset = samples([squares[:1]] * 12)
+
+    def found(seed: int) -> list[float]:
+        scores = [
+            score_proposals(
+                lambda image: encoded(squares),
+                dataset.read(index),
+                max_proposals=10,
+                ranking="random",
+                seed=seed,
+            )
+            for index in range(12)
+        ]
+        return [one.scores[0].found for one in scores]
+
+    assert found(0) == found(0) != found(1)
+    assert set(found(0)) == {0.0, 1.0}
+
+
+def test_a_quality_that_is_no_number_is_refused(rectangle: Rectangle) -> None:
+    masks = [rectangle(IMAGE_HW, slice(0, 5), slice(0, 5))] * 2
+    with pytest.raises(InputError, match="is no number"):
+        rank_proposals(encoded(masks, [0.5, float("nan")]))
+
+
 @pytest.mark.parametrize(
     ("area", "size"),
     [(1, "small"), (1023, "small"), (1024, "medium"), (9215, "medium"), (9216, "large")],
@@ -134,6 +186,98 @@ def test_no_more_proposals_count_than_are_allowed(samples: Any, rectangle: Recta
         assert result.scores[0].found == found
 
 
+def test_frequencies_are_scored_each_for_itself(rectangle: Rectangle, samples: Any) -> None:
+    """One proposal fits a rare mask at .8 and a frequent one at 1: among all it is the frequent one's."""
+    rare = rectangle(IMAGE_HW, slice(0, 50), slice(0, 50))
+    frequent = rectangle(IMAGE_HW, slice(0, 40), slice(0, 50))
+    sample = samples([[rare, frequent, rare[::-1]]]).read(0)
+    names = ("rare", "frequent", None)
+    annotations = tuple(
+        dataclasses.replace(one, frequency=name)
+        for one, name in zip(sample.annotations, names, strict=True)
+    )
+    scores = score_truths("a", annotations, encoded([frequent]))
+    assert [one.found for one in scores] == [0, 1, 0]
+    assert [one.found_in_frequency for one in scores] == [pytest.approx(0.7), 1, None]
+    dataset = [Sample("a", sample.image, annotations)]
+    summary = summarise_proposals(
+        evaluate_proposals(lambda image: encoded([frequent]), Listed(dataset), name="a", model="b")
+    )
+    assert [(one.frequency, one.num_masks) for one in summary.frequencies] == [
+        ("frequent", 1),
+        ("common", 0),
+        ("rare", 1),
+    ]
+    assert summary.frequencies[0].average_recall.mean == 1
+    assert summary.frequencies[2].average_recall.mean == pytest.approx(0.7)
+
+
+def test_a_set_without_frequencies_has_none(samples: Any, rectangle: Rectangle) -> None:
+    truth = rectangle(IMAGE_HW, slice(0, 20), slice(0, 20))
+    result = evaluate_proposals(
+        lambda image: encoded([truth]), samples([[truth]]), name="drawn", model="none"
+    )
+    assert summarise_proposals(result).frequencies == ()
+    assert summarise_proposals(result).average_recall.mean == 1
+
+
+@dataclasses.dataclass
+class Listed:
+    samples: list[Sample]
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def read(self, index: int) -> Sample:
+        return self.samples[index]
+
+
+def test_what_was_scored_is_not_generated_again(
+    samples: Any, rectangle: Rectangle, tmp_path: Path
+) -> None:
+    truth = rectangle(IMAGE_HW, slice(0, 20), slice(0, 20))
+    calls: list[int] = []
+
+    def generate(image: np.ndarray) -> EncodedMasks:
+        calls.append(1)
+        return encoded([truth])
+
+    score = partial(
+        evaluate_proposals, generate, samples([[truth]] * 3), name="drawn", model="none"
+    )
+    journal = Journal(tmp_path / "journal.jsonl", {"seed": 0})
+    first, second = score(journal=journal), score(journal=journal)
+    assert len(calls) == 3
+    assert first == second
+    assert len(first.scores) == 3
+
+
+def test_a_model_goes_to_another_process_as_its_name(toy_export: ExportReport) -> None:
+    config = AutomaticConfig(
+        points_per_side=3, predicted_iou_threshold=0, stability_threshold=0, box_nms_threshold=1.0
+    )
+    here = ModelProposals(partial(load, toy_export.folder, threads=1), config)
+    image = np.random.default_rng(0).integers(0, 255, (40, 60, 3), dtype=np.uint8)
+    masks = here(image)
+    there = pickle.loads(pickle.dumps(here))
+    assert "_predictor" not in vars(there)
+    assert there(image).rles == masks.rles
+    assert set(masks.output_index.tolist()) == {1, 2, 3}
+
+
+def test_the_ablation_has_one_mask_of_a_point(toy_export: ExportReport) -> None:
+    single = single_output_proposals(partial(load, toy_export.folder, threads=1))
+    assert single.config.points_per_side == 128
+    assert single.config.box_nms_threshold == 0.95
+    few = dataclasses.replace(
+        single, config=dataclasses.replace(single.config, points_per_side=3, box_nms_threshold=1.0)
+    )
+    image = np.random.default_rng(0).integers(0, 255, (40, 60, 3), dtype=np.uint8)
+    masks = few(image)
+    assert set(masks.output_index.tolist()) == {0}
+    assert len(set(masks.prompt_index.tolist())) == len(masks) <= 9
+
+
 def test_nothing_generated_finds_nothing(samples: Any, rectangle: Rectangle) -> None:
     truth = rectangle(IMAGE_HW, slice(0, 20), slice(0, 20))
     result = evaluate_proposals(
@@ -150,6 +294,18 @@ def test_refuses_to_score_no_proposals(samples: Any) -> None:
             name="a",
             model="b",
             max_proposals=0,
+        )
+
+
+@pytest.mark.parametrize("ranking", ["worst", ""])
+def test_refuses_another_ranking(samples: Any, ranking: Any) -> None:
+    with pytest.raises(InputError, match="ranking is one of quality, random"):
+        evaluate_proposals(
+            lambda image: EncodedMasks.none(IMAGE_HW),
+            samples([]),
+            name="a",
+            model="b",
+            ranking=ranking,
         )
 
 

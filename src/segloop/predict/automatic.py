@@ -133,13 +133,15 @@ def generate(
     image: ImageSource,
     config: AutomaticConfig | None = None,
     *,
+    outputs: tuple[int, ...] = THREE_OUTPUTS,
     max_pixels: int = MAX_PIXELS,
     progress: Callable[[int, int], None] | None = None,
 ) -> Generation:
     """All masks of a path, encoded bytes, a PIL image or an (H, W, 3) uint8 RGB array.
 
-    config: by default what suited_config says of the model. progress(done, total) counts points. Raises ImageError as
-    Predictor.encode does, InputError for points or a region that lie outside the image.
+    config: by default what suited_config says of the model. outputs: of the decoder, the three or (0,) for the single-mask
+    output. progress(done, total) counts points. Raises ImageError as Predictor.encode does, InputError for points or a
+    region that lie outside the image.
     """
     if config is None:
         config = suited_config(predictor.spec)
@@ -152,8 +154,8 @@ def generate(
     masks = EncodedMasks.none(image_hw)
     for crop, points_xy in zip(crops, points, strict=True):
         batches = [EncodedMasks.none(image_hw)]
-        for num_points, drawn in _draw(predictor, pixels, crop, points_xy, config):
-            tally.note("predicted IoU", len(THREE_OUTPUTS) * num_points, len(drawn))
+        for num_points, drawn in _draw(predictor, pixels, crop, points_xy, config, outputs):
+            tally.note("predicted IoU", len(outputs) * num_points, len(drawn))
             drawn = replace(drawn, prompt_index=drawn.prompt_index + done)
             batches.append(tally.apply(mask_filters(config), drawn))
             done += num_points
@@ -247,6 +249,7 @@ def _draw(
     crop: Crop,
     points_xy: FloatArray,
     config: AutomaticConfig,
+    outputs: tuple[int, ...],
 ) -> Iterator[tuple[int, EncodedMasks]]:
     """For each batch of points their number and their masks predicted well enough; prompt_index counts in the batch."""
     if not len(points_xy):
@@ -254,7 +257,7 @@ def _draw(
     x0, y0, x1, y1 = crop.box_xyxy
     embedding = predictor.encode(pixels[y0:y1, x0:x1])
     threshold = config.predicted_iou_threshold
-    floors = floors_for(THREE_OUTPUTS, threshold if threshold > 0 else -np.inf)
+    floors = floors_for(outputs, threshold if threshold > 0 else -np.inf)
     cut = partial(
         cut_mask, frame=embedding.frame, threshold=MASK_THRESHOLD, offset=config.stability_offset
     )
@@ -265,10 +268,10 @@ def _draw(
     decoded = predictor.backend.decode_batches(embedding.features, batches, floors)
     for batch, (logits, predicted_iou) in zip(batches, decoded, strict=True):
         batch_xy = points_xy[batch.index]
-        rows, outputs = drawn_outputs(predicted_iou, floors)
+        rows, output_index = drawn_outputs(predicted_iou, floors)
         drawn = [cut(one) for one in logits]
-        scores = predicted_iou[rows, outputs]
-        masks = _encode(drawn, scores, batch_xy[rows], rows, outputs, crop, image_hw)
+        scores = predicted_iou[rows, output_index]
+        masks = _encode(drawn, scores, batch_xy[rows], rows, output_index, crop, image_hw)
         yield len(batch_xy), masks
 
 

@@ -1,0 +1,279 @@
+"""Average precision of masks with classes: COCO's rules, and LVIS's for images searched for some classes only (paper §7.4).
+
+pycocotools pairs the masks of an image with its true ones; the precision over all images is taken from that here, without
+the small number COCO adds to every denominator, so that perfect masks score 1 and not a little less.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, get_args
+
+import numpy as np
+import numpy.typing as npt
+from pycocotools import mask as coco_mask
+from pycocotools.cocoeval import COCOeval
+
+from segloop.data.sample import Annotation, Frequency, Labelling
+from segloop.errors import InputError
+from segloop.geometry.rle import Rle
+
+AREAS = ("all", "small", "medium", "large")
+IOU_THRESHOLDS = tuple(percent / 100 for percent in range(50, 100, 5))
+COCO_MAX_DETECTIONS, LVIS_MAX_DETECTIONS = 100, 300
+NO_CATEGORY = "object"
+
+_RECALLS = np.linspace(0, 1, 101)
+_TRUE, _FALSE, _IGNORED = "t", "f", "i"
+
+FloatTable = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ScoredMask:
+    """A mask that a model gives, of a category; masks are ranked by their scores."""
+
+    category: str | None
+    score: float
+    rle: Rle
+
+
+@dataclass(frozen=True)
+class MaskOutcome:
+    """What became of a mask. outcomes: for each of AREAS a letter for every IoU threshold, t true, f false, i ignored."""
+
+    category: str
+    score: float
+    outcomes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class TruthCount:
+    """True masks of a category in an image, for each of AREAS."""
+
+    category: str
+    frequency: Frequency | None
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ImageOutcomes:
+    """What became of the masks of one image, those of a category by falling score."""
+
+    masks: tuple[MaskOutcome, ...]
+    truths: tuple[TruthCount, ...]
+
+
+@dataclass(frozen=True)
+class CategoryPrecision:
+    """Average precision of one category over all IoU thresholds."""
+
+    category: str
+    frequency: Frequency | None
+    num_truths: int
+    ap: float
+
+
+@dataclass(frozen=True)
+class FrequencyPrecision:
+    """Average precision of the categories that are as frequent (LVIS's APf, APc and APr)."""
+
+    frequency: Frequency
+    num_categories: int
+    ap: float
+
+
+@dataclass(frozen=True)
+class PrecisionSummary:
+    """Average precision over IoU .50 to .95, at .50 and .75, and by area; NaN where there is no true mask.
+
+    Categories without a true mask do not count. frequencies: none where the dataset knows of none.
+    """
+
+    ap: float
+    ap50: float
+    ap75: float
+    small: float
+    medium: float
+    large: float
+    num_truths: int
+    num_masks: int
+    categories: tuple[CategoryPrecision, ...]
+    frequencies: tuple[FrequencyPrecision, ...]
+
+
+def match_masks(
+    annotations: Sequence[Annotation],
+    masks: Sequence[ScoredMask],
+    labelling: Labelling | None = None,
+) -> ImageOutcomes:
+    """Pair the masks of one image with its true ones, category by category.
+
+    Without a labelling COCO's rules: the best 100 masks of a category, and those that lie in a crowd are ignored. With one
+    LVIS's: the best 300 of the image; of categories neither annotated nor looked for none counts, and of those annotated in
+    part none counts as false. Raises InputError for a score that is no number or a mask of another size.
+    """
+    _check(annotations, masks)
+    truths: dict[str, list[Annotation]] = defaultdict(list)
+    for annotation in annotations:
+        truths[annotation.category or NO_CATEGORY].append(annotation)
+    given: dict[str, list[ScoredMask]] = defaultdict(list)
+    limit = LVIS_MAX_DETECTIONS if labelling else COCO_MAX_DETECTIONS
+    for mask in _best(masks, limit) if labelling else masks:
+        category = mask.category or NO_CATEGORY
+        if labelling is None or category in truths or category in labelling.absent:
+            given[category].append(mask)
+    outcomes: list[MaskOutcome] = []
+    counts: list[TruthCount] = []
+    for category in sorted({*truths, *given}):
+        is_incomplete = labelling is not None and category in labelling.incomplete
+        best = _best(given[category], limit)
+        letters, count = _match(truths[category], best, is_incomplete=is_incomplete)
+        outcomes += [
+            MaskOutcome(category, mask.score, outcome)
+            for mask, outcome in zip(best, letters, strict=True)
+        ]
+        if truths[category]:
+            counts.append(TruthCount(category, truths[category][0].frequency, count))
+    return ImageOutcomes(tuple(outcomes), tuple(counts))
+
+
+def summarise_precision(images: Sequence[ImageOutcomes]) -> PrecisionSummary:
+    """Average precision over the images; of masks of one score those of an earlier image come first."""
+    frequency_of = {one.category: one.frequency for image in images for one in image.truths}
+    names = sorted(frequency_of)
+    num_truths = {name: np.zeros(len(AREAS), dtype=np.int64) for name in names}
+    masks: dict[str, list[MaskOutcome]] = {name: [] for name in names}
+    for image in images:
+        for truth in image.truths:
+            num_truths[truth.category] += truth.counts
+        for mask in image.masks:
+            if mask.category in masks:
+                masks[mask.category].append(mask)
+    # Categories, areas, thresholds, recalls.
+    table = np.full((len(names), len(AREAS), len(IOU_THRESHOLDS), len(_RECALLS)), np.nan)
+    for row, name in enumerate(names):
+        scores = np.array([mask.score for mask in masks[name]])
+        order = np.argsort(-scores, kind="stable")
+        for area in range(len(AREAS)):
+            if num_truths[name][area]:
+                letters = [masks[name][place].outcomes[area] for place in order]
+                table[row, area] = precision_curves(letters, int(num_truths[name][area]))
+    categories = tuple(
+        CategoryPrecision(name, frequency_of[name], int(num_truths[name][0]), _mean(table[row, 0]))
+        for row, name in enumerate(names)
+    )
+    by_area = dict(zip(AREAS, (_mean(table[:, area]) for area in range(len(AREAS))), strict=True))
+    return PrecisionSummary(
+        ap=by_area["all"],
+        ap50=_mean(table[:, 0, IOU_THRESHOLDS.index(0.5)]),
+        ap75=_mean(table[:, 0, IOU_THRESHOLDS.index(0.75)]),
+        small=by_area["small"],
+        medium=by_area["medium"],
+        large=by_area["large"],
+        num_truths=sum(one.num_truths for one in categories),
+        num_masks=sum(map(len, masks.values())),
+        categories=categories,
+        frequencies=_by_frequency(categories),
+    )
+
+
+def precision_curves(letters: Sequence[str], num_truths: int) -> FloatTable:
+    """Precision at 101 recalls from 0 to 1, (thresholds, 101), of masks in the order of their rank.
+
+    letters: of each mask one for every threshold, see MaskOutcome. The precision at a recall is the best at that recall or a
+    higher one, and 0 where it is never reached.
+    """
+    codes = np.array([list(one) for one in letters], dtype="<U1").reshape(-1, len(IOU_THRESHOLDS)).T
+    true, false = (codes == _TRUE).cumsum(axis=1), (codes == _FALSE).cumsum(axis=1)
+    precision = true / np.maximum(true + false, 1)
+    precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+    curves = np.zeros((len(IOU_THRESHOLDS), len(_RECALLS)))
+    for curve, found, values in zip(curves, true / num_truths, precision, strict=True):
+        places = np.searchsorted(found, _RECALLS, side="left")
+        reached = places < len(values)
+        curve[reached] = values[places[reached]]
+    return curves
+
+
+def _by_frequency(categories: Iterable[CategoryPrecision]) -> tuple[FrequencyPrecision, ...]:
+    groups: dict[Frequency, list[float]] = {name: [] for name in get_args(Frequency)}
+    for one in categories:
+        # A category may have true masks of no pixel count that any area takes, and then no precision.
+        if one.frequency is not None and not math.isnan(one.ap):
+            groups[one.frequency].append(one.ap)
+    return tuple(
+        FrequencyPrecision(name, len(values), float(np.mean(values)) if values else math.nan)
+        for name, values in groups.items()
+        if any(groups.values())
+    )
+
+
+def _check(annotations: Sequence[Annotation], masks: Sequence[ScoredMask]) -> None:
+    sizes = {annotation.rle.size_hw for annotation in annotations} | {m.rle.size_hw for m in masks}
+    if len(sizes) > 1:
+        raise InputError(f"masks of one image differ in size (height, width): {sorted(sizes)}")
+    for mask in masks:
+        if not math.isfinite(mask.score):
+            raise InputError(f"a mask of {mask.category or NO_CATEGORY} has the score {mask.score}")
+
+
+def _best(masks: Sequence[ScoredMask], limit: int) -> list[ScoredMask]:
+    return sorted(masks, key=lambda mask: -mask.score)[:limit]
+
+
+def _match(
+    truths: Sequence[Annotation], masks: Sequence[ScoredMask], *, is_incomplete: bool
+) -> tuple[list[tuple[str, ...]], tuple[int, ...]]:
+    """The outcomes of masks of one category by falling score, and the number of true masks for each of AREAS."""
+    evaluation: Any = COCOeval(iouType="segm")
+    evaluation.params.maxDets = [max(1, len(masks))]
+    key = (0, 0)
+    # Numbers from 1: to the library 0 is no match.
+    evaluation._gts[key] = [
+        {
+            "id": number,
+            "segmentation": _record(one.rle),
+            "area": one.area,
+            "iscrowd": int(one.is_crowd),
+            "ignore": int(one.is_crowd),
+        }
+        for number, one in enumerate(truths, start=1)
+    ]
+    records = [_record(mask.rle) for mask in masks]
+    areas = [float(coco_mask.area(record)) for record in records]
+    evaluation._dts[key] = [
+        {"id": number, "segmentation": record, "area": area, "score": mask.score}
+        for number, (mask, record, area) in enumerate(zip(masks, records, areas, strict=True), 1)
+    ]
+    evaluation.ious = {key: evaluation.computeIoU(*key)}
+    by_area = [
+        evaluation.evaluateImg(*key, area, max(1, len(masks))) for area in evaluation.params.areaRng
+    ]
+    if by_area[0] is None:
+        return [], (0,) * len(AREAS)
+    letters = [_letters(one, is_incomplete=is_incomplete) for one in by_area]
+    counts = tuple(int(np.count_nonzero(one["gtIgnore"] == 0)) for one in by_area)
+    return list(zip(*letters, strict=True)), counts
+
+
+def _letters(found: dict[str, Any], *, is_incomplete: bool) -> list[str]:
+    """One letter for each threshold, mask by mask."""
+    is_matched, is_ignored = found["dtMatches"] > 0, np.asarray(found["dtIgnore"], dtype=np.bool_)
+    if is_incomplete:
+        is_ignored = is_ignored | ~is_matched
+    table = np.where(is_ignored, _IGNORED, np.where(is_matched, _TRUE, _FALSE))
+    return ["".join(column) for column in table.T]
+
+
+def _record(rle: Rle) -> Any:
+    # The stubs know compressed runs as text only where the library wants bytes.
+    return {"size": list(rle.size_hw), "counts": rle.counts.encode()}
+
+
+def _mean(values: FloatTable) -> float:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if known.size else math.nan

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from segloop.data.sets.listed import Entry, ListedSet, find_below, list_set
-from segloop.data.sets.outlines import Outline, Outlines, read_json, read_polygon
+from segloop.data.sets.outlines import Outline, Outlines, read_json, read_outline
 from segloop.errors import InputError
-from segloop.geometry.rle import Rle
 
 
 def open_coco(
@@ -47,7 +46,9 @@ def _entries(path: Path, images: Path, image_name: Callable[[str], str]) -> Iter
                 raise InputError(
                     f"{path}: annotation {item['id']} is of image {item['image_id']}, which is not listed"
                 )
-            outlines[item["image_id"]].append(_outline(item, names))
+            category = names[item["category_id"]]
+            outline = read_outline(item, category, item["segmentation"])
+            outlines[item["image_id"]].append(outline)
         for number, record in records.items():
             if outlines[number]:
                 file_name = image_name(_file_name(record))
@@ -63,11 +64,3 @@ def _entries(path: Path, images: Path, image_name: Callable[[str], str]) -> Iter
 def _file_name(record: dict[str, Any]) -> str:
     # LVIS v1 has addresses in place of names.
     return str(record.get("file_name") or record["coco_url"].rpartition("/")[2])
-
-
-def _outline(item: dict[str, Any], names: dict[Any, str]) -> Outline:
-    shape, is_crowd = item["segmentation"], bool(item.get("iscrowd", 0))
-    number, category = int(item["id"]), names[item["category_id"]]
-    if isinstance(shape, dict):
-        return Outline(number, category, rle=Rle.from_json(shape), is_crowd=is_crowd)
-    return Outline(number, category, tuple(map(read_polygon, shape)), is_crowd=is_crowd)

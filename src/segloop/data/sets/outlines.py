@@ -9,25 +9,38 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 from pycocotools import mask as coco_mask
 
 from segloop.data.sample import Annotation
 from segloop.data.sets.listed import annotate
 from segloop.errors import InputError
-from segloop.geometry.rle import Rle
+from segloop.geometry.rle import Rle, encode_rle
 
 Polygon = tuple[float, ...]
 
 
 @dataclass(frozen=True)
 class Outline:
-    """One object as the file draws it: polygons x, y, x, y, ... in image pixels whose union it is, or run lengths."""
+    """One object as the file draws it: polygons x, y, x, y, ... in image pixels, or run lengths.
+
+    The object is the union of its polygons; with has_holes, what an odd number of them holds.
+    """
 
     id: int
     category: str | None
     polygons: tuple[Polygon, ...] = ()
     rle: Rle | None = None
     is_crowd: bool = False
+    has_holes: bool = False
+
+    def encode(self, size_hw: tuple[int, int]) -> Rle:
+        """The mask in an image of this size."""
+        if self.rle is not None:
+            return self.rle
+        fill = rle_of_nested_polygons if self.has_holes else rle_of_polygons
+        return fill(self.polygons, size_hw)
 
 
 @dataclass(frozen=True)
@@ -50,13 +63,8 @@ class Outlines:
                     f"its annotation is for an image of {size_hw} (height, width), it has {image_hw}"
                 )
         return tuple(
-            annotate(
-                outline.rle or rle_of_polygons(outline.polygons, image_hw),
-                outline.id,
-                outline.category,
-                is_crowd=outline.is_crowd,
-            )
-            for outline in self.outlines
+            annotate(one.encode(image_hw), one.id, one.category, is_crowd=one.is_crowd)
+            for one in self.outlines
         )
 
 
@@ -69,6 +77,22 @@ def rle_of_polygons(polygons: Iterable[Polygon], size_hw: tuple[int, int]) -> Rl
         return Rle.from_json({"size": [height, width], "counts": [height * width]})
     merged = coco_mask.merge(coco_mask.frPyObjects(filled, height, width))
     return Rle.from_json(dict(merged))
+
+
+def rle_of_nested_polygons(polygons: Iterable[Polygon], size_hw: tuple[int, int]) -> Rle:
+    """What an odd number of polygons holds, their outlines with it, as OpenCV fills them; fractions are cut off."""
+    mask = np.zeros(size_hw, dtype=np.uint8)
+    corners = [np.asarray(one, dtype=np.float64).reshape(-1, 2) for one in polygons if one]
+    cv2.fillPoly(mask, [one.astype(np.int32) for one in corners], (1,))
+    return encode_rle(mask.astype(np.bool_))
+
+
+def read_outline(item: dict[str, Any], category: str, shape: Any) -> Outline:
+    """An object of COCO's layout, whose shape is polygons or run lengths; ValueError or KeyError where it is neither."""
+    number, is_crowd = int(item["id"]), bool(item.get("iscrowd", 0))
+    if isinstance(shape, dict):
+        return Outline(number, category, rle=Rle.from_json(shape), is_crowd=is_crowd)
+    return Outline(number, category, tuple(map(read_polygon, shape)), is_crowd=is_crowd)
 
 
 def read_polygon(numbers: Any) -> Polygon:

@@ -8,8 +8,19 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+from segloop.data.sets.ade20k import open_ade20k
+from segloop.data.sets.cityscapes import open_cityscapes
 from segloop.data.sets.coco_json import coco_2017_name, open_coco
+from segloop.data.sets.dram import open_dram
+from segloop.data.sets.egohos import open_egohos
+from segloop.data.sets.hypersim import open_hypersim
+from segloop.data.sets.label_maps import open_label_maps
 from segloop.data.sets.listed import ListedSet
+from segloop.data.sets.mask_files import open_bbbc038, open_doors
+from segloop.data.sets.via_json import open_via
+from segloop.data.sets.video_json import open_videos
+from segloop.data.sets.visor import open_visor
+from segloop.data.sets.woodscape import open_woodscape
 from segloop.errors import InputError
 
 
@@ -46,7 +57,50 @@ class SetInfo:
         return self.title if self.layout else f"{self.title} (layout unconfirmed)"
 
 
+_PLANTS = (("Plant/Ara2012", "Plant/Ara2012"), ("Plant/Tobacco", "Plant/Tobacco"))
+_SHAPES = ("antenna", "branch", "fence", "hanger", "log", "wire")
+_ISHAPE = tuple((f"{shape}/val/image", f"{shape}/val/instance_map") for shape in _SHAPES)
+
+# In the order of the paper's figure 9a.
 _ROWS = (
+    SetInfo(
+        name="PPDLS",
+        title="Plant Phenotyping: leaves of rosette plants",
+        home="https://www.plant-phenotyping.org/datasets-home",
+        subset="the single plants Ara2012 and Tobacco",
+        num_images=182,
+        num_masks=2347,
+        sam_minus_ritm=46.9,
+        layout="https://github.com/luckybird1994/ASAM (sam_continue_learning/main.py)",
+        open=partial(
+            open_label_maps,
+            folders=_PLANTS,
+            image_suffixes=("_rgb.png",),
+            label_suffix="_label.png",
+        ),
+    ),
+    SetInfo(
+        name="BBBC038v1",
+        title="BBBC038v1: cell nuclei under microscopes",
+        home="https://bbbc.broadinstitute.org/BBBC038",
+        subset="train of stage 1, images drawn at random",
+        num_images=227,
+        num_masks=10506,
+        sam_minus_ritm=44.7,
+        layout="https://bbbc.broadinstitute.org/BBBC038",
+        open=open_bbbc038,
+    ),
+    SetInfo(
+        name="DOORS",
+        title="DOORS: a boulder on a rendered surface",
+        home="https://zenodo.org/records/7107409",
+        subset="DS1 of the part for segmentation, images drawn at random",
+        num_images=10000,
+        num_masks=10000,
+        sam_minus_ritm=41.1,
+        layout="https://github.com/dataset-ninja/doors (src/convert.py)",
+        open=open_doors,
+    ),
     SetInfo(
         name="TimberSeg",
         title="TimberSeg 1.0: logs in piles",
@@ -58,6 +112,19 @@ _ROWS = (
         layout="https://github.com/norlab-ulaval/logpiles_segmentation (standard_maskrcnn.py)",
         open=partial(
             open_coco, annotations=("prescaled/coco_annotation.json",), images="prescaled"
+        ),
+    ),
+    SetInfo(
+        name="NDD20",
+        title="Northumberland Dolphin Dataset 2020: above and under water",
+        home="https://doi.org/10.25405/data.ncl.c.4982342",
+        subset="all",
+        num_images=4402,
+        num_masks=6100,
+        sam_minus_ritm=21.1,
+        layout="https://github.com/WildlifeDatasets/wildlife-datasets",
+        open=partial(
+            open_via, files=(("ABOVE_LABELS.json", "ABOVE"), ("BELOW_LABELS.json", "BELOW"))
         ),
     ),
     SetInfo(
@@ -77,6 +144,25 @@ _ROWS = (
         ),
     ),
     SetInfo(
+        name="STREETS",
+        title="STREETS: cars before traffic cameras",
+        home="https://databank.illinois.edu/datasets/IDB-3671567",
+        subset="all, images drawn at random",
+        num_images=819,
+        num_masks=9854,
+        sam_minus_ritm=17.3,
+        layout="https://github.com/corey-snyder/STREETS",
+        open=partial(
+            open_via,
+            files=(
+                (
+                    "vehicleannotations/annotations/vehicle-annotations.json",
+                    "vehicleannotations/images",
+                ),
+            ),
+        ),
+    ),
+    SetInfo(
         name="ZeroWaste-f",
         title="ZeroWaste-f: waste on a conveyor belt",
         home="https://zenodo.org/records/6412647",
@@ -84,12 +170,60 @@ _ROWS = (
         num_images=2947,
         num_masks=6155,
         sam_minus_ritm=9.1,
-        layout="https://github.com/dbash/zerowaste",
+        layout="https://github.com/luckybird1994/ASAM (sam_continue_learning/main.py)",
         open=partial(
             open_coco,
             annotations=("splits_final_deblurred/train/labels.json",),
             images="splits_final_deblurred/train/data",
         ),
+    ),
+    SetInfo(
+        name="iShape",
+        title="iShape: antennas, branches, fences, hangers, logs and wires",
+        home="https://ishape.github.io",
+        subset="validation, images drawn at random",
+        num_images=754,
+        num_masks=9742,
+        sam_minus_ritm=8.8,
+        layout="https://github.com/iShape/iShape.github.io (dataset_README.md)",
+        open=partial(open_label_maps, folders=_ISHAPE),
+    ),
+    SetInfo(
+        name="ADE20K",
+        title="ADE20K: scenes, their objects and the parts of those",
+        home="https://groups.csail.mit.edu/vision/datasets/ADE20K",
+        subset="validation, objects and parts, images drawn at random",
+        num_images=302,
+        num_masks=10128,
+        sam_minus_ritm=7.8,
+        layout="https://github.com/CSAILVision/ADE20K",
+        open=open_ade20k,
+    ),
+    SetInfo(
+        name="OVIS",
+        title="OVIS: videos of objects that hide one another",
+        home="https://songbai.site/ovis",
+        subset="train, frames drawn at random",
+        num_images=2044,
+        num_masks=10011,
+        sam_minus_ritm=7.0,
+        layout="https://github.com/qjy981010/CMaskTrack-RCNN",
+        open=partial(
+            open_videos,
+            annotations=("annotations_train.json", "annotations/annotations_train.json"),
+            images=("train", "train_images"),
+        ),
+    ),
+    SetInfo(
+        name="Hypersim",
+        title="Hypersim: rendered rooms",
+        home="https://github.com/apple/ml-hypersim",
+        subset="Evermotion volumes 1 to 55 less 20, 25, 40 and 49, images drawn at random",
+        num_images=338,
+        num_masks=9445,
+        sam_minus_ritm=6.1,
+        layout="https://github.com/apple/ml-hypersim",
+        open=open_hypersim,
     ),
     SetInfo(
         name="NDISPark",
@@ -99,10 +233,21 @@ _ROWS = (
         num_images=111,
         num_masks=2577,
         sam_minus_ritm=2.7,
-        layout="https://zenodo.org/records/6560823",
+        layout="https://github.com/luckybird1994/ASAM (sam_continue_learning/main.py)",
         open=partial(
             open_coco, annotations=("train/train_coco_annotations.json",), images="train/imgs"
         ),
+    ),
+    SetInfo(
+        name="VISOR",
+        title="EPIC-KITCHENS VISOR: hands and what they use",
+        home="https://epic-kitchens.github.io/VISOR",
+        subset="validation, frames drawn at random",
+        num_images=1864,
+        num_masks=10141,
+        sam_minus_ritm=1.8,
+        layout="https://github.com/epic-kitchens/VISOR-VIS",
+        open=open_visor,
     ),
     SetInfo(
         name="Plittersdorf",
@@ -112,10 +257,56 @@ _ROWS = (
         num_images=187,
         num_masks=546,
         sam_minus_ritm=1.5,
-        layout="https://github.com/luckybird1994/ASAM (its evaluation script)",
+        layout="https://github.com/luckybird1994/ASAM (sam_continue_learning/main.py)",
         open=partial(
             open_coco, annotations=("train.json", "val.json", "test.json"), images="images"
         ),
+    ),
+    SetInfo(
+        name="EgoHOS",
+        title="EgoHOS: hands and what they hold",
+        home="https://github.com/owenzlz/EgoHOS",
+        subset="train, the images of Ego4D and THU-READ, drawn at random",
+        num_images=2940,
+        num_masks=9961,
+        sam_minus_ritm=0.8,
+        layout=None,
+        open=open_egohos,
+    ),
+    SetInfo(
+        name="IBD",
+        title="InstanceBuilding 2D: roofs seen by drones",
+        home="https://californiachen.github.io/datasets/InstanceBuilding",
+        subset="train of the 2D annotations",
+        num_images=467,
+        num_masks=11953,
+        sam_minus_ritm=-0.3,
+        layout=None,
+        open=partial(
+            open_label_maps, folders=(("train", "train_labels"),), image_suffixes=(".png", ".jpg")
+        ),
+    ),
+    SetInfo(
+        name="WoodScape",
+        title="WoodScape: fisheye images around a car",
+        home="https://woodscape.valeo.com",
+        subset="the first set released, images drawn at random",
+        num_images=107,
+        num_masks=10266,
+        sam_minus_ritm=-0.6,
+        layout="https://github.com/valeoai/WoodScape (scripts/parsers)",
+        open=open_woodscape,
+    ),
+    SetInfo(
+        name="Cityscapes",
+        title="Cityscapes: streets",
+        home="https://www.cityscapes-dataset.com",
+        subset="validation, as in the panoptic task, images drawn at random",
+        num_images=293,
+        num_masks=9973,
+        sam_minus_ritm=-2.0,
+        layout="https://github.com/mcordts/cityscapesScripts (preparation/createPanopticImgs.py)",
+        open=open_cityscapes,
     ),
     SetInfo(
         name="PIDRay",
@@ -125,8 +316,19 @@ _ROWS = (
         num_images=3733,
         num_masks=8892,
         sam_minus_ritm=-5.8,
-        layout="https://github.com/bywang2018/security-dataset",
+        layout="https://github.com/luckybird1994/ASAM (sam_continue_learning/main.py)",
         open=partial(open_coco, annotations=("annotations/xray_test_hard.json",), images="hard"),
+    ),
+    SetInfo(
+        name="DRAM",
+        title="DRAM: paintings of four movements and more",
+        home="https://faculty.runi.ac.il/arik/site/artseg/Dram-Dataset.html",
+        subset="test, one mask for each class in an image",
+        num_images=718,
+        num_masks=1179,
+        sam_minus_ritm=-6.5,
+        layout="https://github.com/blumenstiel/MESS (mess/prepare_datasets/prepare_dram.py)",
+        open=open_dram,
     ),
     SetInfo(
         name="TrashCan",
@@ -136,12 +338,23 @@ _ROWS = (
         num_images=5936,
         num_masks=9540,
         sam_minus_ritm=-15.0,
-        layout="https://conservancy.umn.edu/handle/11299/214865",
+        layout="https://github.com/dataset-ninja/trash-can (src/convert.py)",
         open=partial(
             open_coco,
             annotations=("instance_version/instances_train_trashcan.json",),
             images="instance_version/train",
         ),
+    ),
+    SetInfo(
+        name="GTEA",
+        title="Georgia Tech Egocentric Activities: hands",
+        home="https://cbs.ic.gatech.edu/fpv",
+        subset="the hands of GTEA in hand2K_dataset",
+        num_images=652,
+        num_masks=1208,
+        sam_minus_ritm=-21.4,
+        layout="https://github.com/luckybird1994/ASAM (sam_continue_learning/utils/dataloader_gtea.py)",
+        open=partial(open_label_maps, folders=(("GTEA/Images", "GTEA/Masks"),)),
     ),
 )
 

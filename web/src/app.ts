@@ -7,11 +7,14 @@ import { PointerInput, type Place, type PointerState } from "./canvas/pointer";
 import { EMPTY_SCENE, Stage, type Scene } from "./canvas/stage";
 import { Viewport } from "./canvas/viewport";
 import { screenToImage, visibleRegion } from "./geometry/view";
-import type { Box, Mask } from "./masks/mask";
+import type { Parts } from "./inspect";
+import type { Box } from "./masks/mask";
 import * as work from "./session/session";
+import { SessionStore } from "./store/sessions";
 import { boxOf, Cursor } from "./tools/cursor";
 import { EverythingTool } from "./tools/everything_tool";
 import { exportCurrent, exportObjects } from "./tools/exports";
+import { Keeper } from "./tools/keeper";
 import { listenToKeys } from "./tools/keys";
 import { Workspace } from "./tools/workspace";
 import { listenToFiles } from "./ui/arrivals";
@@ -24,6 +27,7 @@ import { Strip } from "./ui/strip";
 import { Toolbar, type Action } from "./ui/toolbar";
 
 const GPU_KEY = "segloop-webgpu";
+const SESSIONS_BYTES = 400 * 2 ** 20;
 
 export class App {
   readonly #viewport: Viewport = new Viewport(() => this.#stage, () => this.#space.image);
@@ -36,8 +40,11 @@ export class App {
   });
   readonly #panel: Panel;
   readonly #everything: EverythingTool;
-  readonly #sessions = new Map<string, work.Session>();
   readonly #notices = new Notices();
+  readonly #keeper = new Keeper(
+    SessionStore.open({ maxBytes: SESSIONS_BYTES }).catch(() => null),
+    (error) => this.#notices.fail(error),
+  );
   readonly #space = new Workspace((text) => this.#notices.wait(text));
   readonly #cursor = new Cursor();
   #session = work.newSession("");
@@ -45,6 +52,7 @@ export class App {
   #scene: Scene = EMPTY_SCENE;
   #hoverPlace: Place | null = null;
   #allHidden = false;
+  #opening = Symbol();
 
   constructor() {
     this.#panel = new Panel(part("panel"), this.#panelHandlers(), localStorage.getItem(GPU_KEY) === "1");
@@ -57,6 +65,7 @@ export class App {
     new PointerInput(this.#stage.canvas, this.#pointerState, this.#pointerHandlers());
     this.#listenToKeys();
     listenToFiles(part("drop"), (files) => void this.upload(files));
+    window.addEventListener("pagehide", () => this.#keeper.flush());
     buildHelp(part<HTMLDialogElement>("help"));
     this.#show();
   }
@@ -81,8 +90,11 @@ export class App {
   }
 
   async open(image: Image): Promise<void> {
-    if (this.#session.imageId) this.#sessions.set(this.#session.imageId, this.#session);
-    this.#session = this.#sessions.get(image.id) ?? work.newSession(image.id);
+    const opening = (this.#opening = Symbol());
+    this.#space.close();
+    const session = await this.#keeper.session(image.id);
+    if (opening !== this.#opening) return;
+    this.#session = session;
     this.#cursor.corner = null;
     this.#scene = EMPTY_SCENE;
     this.#everything.close();
@@ -99,6 +111,7 @@ export class App {
       if (!isOpen) return;
       this.#notices.wait(null);
       this.#notices.say(`${image.name} is ready. Point at something.`);
+      this.#decodeIfDue();
       this.#show();
     } catch (error) {
       this.#notices.fail(error);
@@ -186,10 +199,17 @@ export class App {
 
   #change(session: work.Session, decodes = false): void {
     this.#session = session;
+    this.#keeper.keep(session);
     this.#scene = { ...this.#scene, hover: null };
     this.#space.dropPreview();
-    if (decodes || (!session.current.answer && !work.isEmpty(session.current))) this.#decodeCurrent();
+    if (decodes) this.#decodeCurrent();
+    else this.#decodeIfDue();
     this.#show();
+  }
+
+  #decodeIfDue(): void {
+    const { current } = this.#session;
+    if (!current.answer && !work.isEmpty(current)) this.#decodeCurrent();
   }
 
   #decodeCurrent(): void {
@@ -201,6 +221,7 @@ export class App {
     const answer = await this.#space.answer(current);
     if (!answer || current !== this.#session.current) return; // a later mark has overtaken it
     this.#session = work.acceptLogits(this.#session, answer);
+    this.#keeper.keep(this.#session);
     this.#notices.say(factsOf(this.#session.current));
     this.#show();
   }
@@ -232,7 +253,7 @@ export class App {
     const region = this.#space.ready?.region ?? null;
     this.#setScene({
       layers: [...this.#everything.layers(), ...shown],
-      current: this.currentMask(),
+      current: maskAtHand(current),
       points: current.points,
       box: current.box,
       region,
@@ -304,7 +325,7 @@ export class App {
   }
 
   finish(): void {
-    if (!this.currentMask()) return;
+    if (!maskAtHand(this.#session.current)) return;
     this.#change(work.finish(this.#session));
     this.#notices.say(`${this.#session.objects.at(-1)!.name} finished.`);
   }
@@ -361,35 +382,10 @@ export class App {
 
   // What tests look at
 
-  currentMask(): Mask | null {
-    return maskAtHand(this.#session.current);
-  }
-
-  get decodeTimes(): number[] {
-    return this.#space.decodeTimes;
-  }
-  get session(): work.Session {
-    return this.#session;
-  }
-
-  /** What the page is about, in plain values. */
-  describe(): object {
-    const { current, objects } = this.#session;
-    return {
-      imageId: this.#space.image?.id ?? null,
-      view: this.#stage.view,
-      points: current.points,
-      box: current.box,
-      chosen: current.chosen,
-      predictedIou: current.answer?.predictedIou ?? [],
-      objects: objects.map(({ id, name, hidden }) => ({ id, name, hidden })),
-      region: this.#space.ready?.region ?? null,
-      embedded: this.#space.ready !== null,
-      hovers: this.#scene.hover !== null,
-      everything: this.#everything.layers().length,
-      numThreads: this.#space.decoder?.numThreads ?? 0,
-      provider: this.#space.decoder?.provider ?? null,
-    };
+  get parts(): Parts {
+    const { isIdle: isSaved } = this.#keeper;
+    const numEverything = this.#everything.layers().length;
+    return { session: this.#session, space: this.#space, view: this.#stage.view, scene: this.#scene, numEverything, isSaved };
   }
 
   /** Resolves when no mark waits for its mask. */

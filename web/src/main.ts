@@ -1,7 +1,8 @@
 /** Starts the page, and its service worker beside it. */
 import "./style.css";
 import { App } from "./app";
-import { encode, type Rle } from "./masks/rle";
+import { describe, maskOf } from "./inspect";
+import type { Rle } from "./masks/rle";
 
 declare global {
   interface Window {
@@ -25,14 +26,9 @@ const ready = app.start();
 window.segloop = {
   ready,
   settled: () => app.settled(),
-  state: () => app.describe(),
-  maskOf: (index) => {
-    const { current, objects } = app.session;
-    const mask =
-      index === undefined ? app.currentMask() : index >= 100 ? objects[index - 100]?.mask : current.answer?.masks[index];
-    return mask ? encode(mask) : null;
-  },
-  decodeTimes: app.decodeTimes,
+  state: () => describe(app.parts),
+  maskOf: (index) => maskOf(app.parts.session, index),
+  decodeTimes: app.parts.space.decodeTimes,
 };
 ready.catch((error: unknown) => app.report(error));
 

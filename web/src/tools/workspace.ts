@@ -54,12 +54,17 @@ export class Workspace {
     return `${name} · ${note}`;
   }
 
+  /** Stops what is being loaded; nothing is decoded until a picture is open. */
+  close(): void {
+    this.#loading.abort();
+    this.ready = this.#whole = null;
+  }
+
   /** Shows a picture as soon as it is there, then prepares its embedding; false where another was opened meanwhile. */
   async open(image: Image, shown: (picture: ImageBitmap) => void): Promise<boolean> {
-    this.#loading.abort();
+    this.close();
     const { signal } = (this.#loading = new AbortController());
     this.image = image;
-    this.ready = this.#whole = null;
     try {
       const content = await (await fetch(pixelsUrl(image.id), { signal })).blob();
       const picture = await createImageBitmap(content);

@@ -58,7 +58,7 @@ export class App {
     this.#panel = new Panel(part("panel"), this.#panelHandlers(), localStorage.getItem(GPU_KEY) === "1");
     this.#everything = new EverythingTool(part("everything"), {
       changed: () => this.#show(),
-      take: (mask, predictedIou) => this.#change(work.finish(work.setMask(this.#session, mask, predictedIou))),
+      take: (mask, predictedIou) => this.#change(work.take(this.#session, mask, predictedIou)),
       failed: (error) => this.#notices.fail(error),
       say: (text) => this.#notices.say(text),
     });

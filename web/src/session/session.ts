@@ -81,9 +81,16 @@ export function setBox(session: Session, box: Box): Session {
   return step(session, { current: { ...NOTHING, name: session.current.name, box } });
 }
 
+/** As a box does, with a mask that is its own answer. */
 export function setMask(session: Session, mask: Mask, predictedIou: number): Session {
   const answer = { embedding: "", logits: [], predictedIou: [predictedIou], masks: [mask] };
-  return step(session, { current: { ...NOTHING, mask, answer } });
+  return step(session, { current: { ...NOTHING, name: session.current.name, mask, answer } });
+}
+
+/** A mask found elsewhere becomes a finished object, in one step. */
+export function take(session: Session, mask: Mask, predictedIou: number): Session {
+  const { current, objects, nextId } = finish(setMask(session, mask, predictedIou));
+  return step(session, { current, objects, nextId });
 }
 
 export function removeLast(session: Session): Session {
@@ -115,12 +122,13 @@ export function finish(session: Session): Session {
   return step(session, { current: NOTHING, objects: [...session.objects, done], nextId: nextId + 1 });
 }
 
+/** The object at hand is finished before, if it has a mask; both are one step. */
 export function reopen(session: Session, id: number): Session {
   const kept = finish(session);
   const object = kept.objects.find((one) => one.id === id);
   if (!object) return session;
   const objects = kept.objects.filter((one) => one.id !== id);
-  return { ...step(session, { objects, current: { ...object.work, name: object.name } }), nextId: kept.nextId };
+  return step(session, { objects, current: { ...object.work, name: object.name }, nextId: kept.nextId });
 }
 
 function change(session: Session, id: number, to: Partial<FinishedObject>): Session {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -71,7 +71,7 @@ _ROWS = (
         num_images=182,
         num_masks=2347,
         sam_minus_ritm=46.9,
-        layout="https://github.com/luckybird1994/ASAM (sam_continue_learning/main.py)",
+        layout="https://github.com/luckybird1994/ASAM at 4a69032 (sam_continue_learning/main.py)",
         open=partial(
             open_label_maps,
             folders=_PLANTS,
@@ -170,7 +170,7 @@ _ROWS = (
         num_images=2947,
         num_masks=6155,
         sam_minus_ritm=9.1,
-        layout="https://github.com/luckybird1994/ASAM (sam_continue_learning/main.py)",
+        layout="https://github.com/luckybird1994/ASAM at 4a69032 (sam_continue_learning/main.py)",
         open=partial(
             open_coco,
             annotations=("splits_final_deblurred/train/labels.json",),
@@ -233,7 +233,7 @@ _ROWS = (
         num_images=111,
         num_masks=2577,
         sam_minus_ritm=2.7,
-        layout="https://github.com/luckybird1994/ASAM (sam_continue_learning/main.py)",
+        layout="https://github.com/luckybird1994/ASAM at 4a69032 (sam_continue_learning/main.py)",
         open=partial(
             open_coco, annotations=("train/train_coco_annotations.json",), images="train/imgs"
         ),
@@ -257,7 +257,7 @@ _ROWS = (
         num_images=187,
         num_masks=546,
         sam_minus_ritm=1.5,
-        layout="https://github.com/luckybird1994/ASAM (sam_continue_learning/main.py)",
+        layout="https://github.com/luckybird1994/ASAM at 4a69032 (sam_continue_learning/main.py)",
         open=partial(
             open_coco, annotations=("train.json", "val.json", "test.json"), images="images"
         ),
@@ -316,7 +316,7 @@ _ROWS = (
         num_images=3733,
         num_masks=8892,
         sam_minus_ritm=-5.8,
-        layout="https://github.com/luckybird1994/ASAM (sam_continue_learning/main.py)",
+        layout="https://github.com/luckybird1994/ASAM at 4a69032 (sam_continue_learning/main.py)",
         open=partial(open_coco, annotations=("annotations/xray_test_hard.json",), images="hard"),
     ),
     SetInfo(
@@ -353,29 +353,43 @@ _ROWS = (
         num_images=652,
         num_masks=1208,
         sam_minus_ritm=-21.4,
-        layout="https://github.com/luckybird1994/ASAM (sam_continue_learning/utils/dataloader_gtea.py)",
+        layout="https://github.com/luckybird1994/ASAM at 4a69032 (utils/dataloader_gtea.py)",
         open=partial(open_label_maps, folders=(("GTEA/Images", "GTEA/Masks"),)),
     ),
 )
 
 SETS = {row.name: row for row in _ROWS}
-_by_lower_name: Callable[[str], SetInfo | None] = {row.name.lower(): row for row in _ROWS}.get
 
 
 def set_info(name: str) -> SetInfo:
     """The set of this name, whatever the case of its letters; InputError names those there are."""
-    info = _by_lower_name(name.lower())
-    if info is None:
-        raise InputError(f"no data set {name}: there are {', '.join(SETS)}")
-    return info
+    for info in _ROWS:
+        if info.name.lower() == name.lower():
+            return info
+    raise InputError(
+        f"no data set {name}: there are {', '.join(SETS)}, and your own as MODULE:FUNCTION"
+    )
 
 
 def open_set(name: str, folder: str | Path, *, seed: int = 0, subsample: bool = True) -> ListedSet:
     """Open a set that lies in a folder as it was unpacked, the paper's part of it.
 
-    seed draws the images of a set that is too large; subsample=False takes them all. InputError where the set is unknown
-    or the folder is not in its layout.
+    name: one of SETS, or MODULE:FUNCTION for an opener of your own that Python can import. seed draws the images of a set
+    that is too large; subsample=False takes them all. InputError where the set is unknown or the folder is not in its
+    layout.
     """
-    info = set_info(name)
-    listed = info.open(Path(folder), name=info.name)
+    if ":" in name:
+        listed = _import_opener(name)(Path(folder), name=name.partition(":")[0].rpartition(".")[2])
+    else:
+        info = set_info(name)
+        listed = info.open(Path(folder), name=info.name)
     return listed.chosen(seed) if subsample else listed
+
+
+def _import_opener(name: str) -> Opener:
+    module, _, function = name.partition(":")
+    try:
+        opener: Opener = getattr(importlib.import_module(module), function)
+    except (AttributeError, ImportError, ValueError) as error:
+        raise InputError(f"{name} cannot be imported as MODULE:FUNCTION ({error})") from error
+    return opener

@@ -25,7 +25,12 @@ VAGUE_NAMES = {"util", "utils", "misc", "common", "helper", "helpers"}
 
 # Folders of tests about several modules at once, and tests of what is not a module of the package.
 UNMIRRORED_FOLDERS = {"vectors", "golden", "parity", "e2e", "mutants"}
-UNMIRRORED_TESTS = {"test_repository.py", "test_conftest.py", "test_bad_input.py"}
+UNMIRRORED_TESTS = {
+    "test_repository.py",
+    "test_conftest.py",
+    "test_bad_input.py",
+    "data/sets/test_how_to.py",
+}
 
 PUBLIC_NAMES = {
     "AutomaticConfig",

@@ -10,7 +10,9 @@ from segloop.data.sets.outlines import (
     Outline,
     Outlines,
     read_json,
+    read_outline,
     read_polygon,
+    rle_of_nested_polygons,
     rle_of_polygons,
 )
 from segloop.errors import InputError
@@ -25,6 +27,23 @@ def test_polygons_are_filled_together() -> None:
     expected[1:4, 2:6] = True
     expected[0, 0] = True
     assert np.array_equal(mask, expected)
+
+
+def test_a_polygon_within_another_is_a_hole() -> None:
+    inner = (3.0, 2.0, 7.0, 2.0, 7.0, 6.0, 3.0, 6.0)
+    outer = (1.0, 0.0, 9.0, 0.0, 9.0, 8.0, 1.0, 8.0)
+    mask = Outline(1, "ring", (outer, inner), has_holes=True).encode((10, 12))
+    expected = np.zeros((10, 12), dtype=np.bool_)
+    expected[0:9, 1:10] = True
+    expected[3:6, 4:7] = False
+    assert np.array_equal(decode_rle(mask), expected)
+    assert np.array_equal(
+        decode_rle(rle_of_nested_polygons([(), outer], (10, 12))), expected | (mask_of(inner))
+    )
+
+
+def mask_of(polygon: tuple[float, ...]) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+    return decode_rle(rle_of_nested_polygons([polygon], (10, 12)))
 
 
 def test_polygons_of_two_corners_have_no_inside() -> None:
@@ -58,7 +77,7 @@ def test_an_image_of_another_size_is_refused() -> None:
 def test_polygons_come_flat_or_in_pairs() -> None:
     assert read_polygon([1, 2, 3, 4, 5, 6]) == (1.0, 2.0, 3.0, 4.0, 5.0, 6.0)
     assert read_polygon([[1, 2], [3, 4], [5, 6]]) == (1.0, 2.0, 3.0, 4.0, 5.0, 6.0)
-    for wrong in ([1, 2, 3], [1, float("nan")], [float("inf"), 2]):
+    for wrong in ([1, 2, 3], [1, float("nan")], [float("inf"), 2], [1, -1e9]):
         with pytest.raises(ValueError, match="pairs of finite numbers"):
             read_polygon(wrong)
 
@@ -72,3 +91,12 @@ def test_a_file_that_is_missing_or_no_json_is_named(
     (tmp_path / "c.json").write_text("{")
     with pytest.raises(InputError, match=r"c\.json is not JSON"):
         read_json(tmp_path / "c.json")
+
+
+def test_shapes_of_coco_are_polygons_or_run_lengths() -> None:
+    runs = encode_rle(np.ones((6, 8), dtype=np.bool_))
+    assert read_outline({"id": 1}, "car", [list(SQUARE)]) == Outline(1, "car", (SQUARE,))
+    crowd = read_outline({"id": 2, "iscrowd": 1}, "car", runs.to_json())
+    assert crowd == Outline(2, "car", rle=runs, is_crowd=True)
+    with pytest.raises(InputError, match="'size'"):
+        read_outline({"id": 1}, "car", {"counts": ""})

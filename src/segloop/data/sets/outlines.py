@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,8 @@ from segloop.errors import InputError
 from segloop.geometry.rle import Rle, encode_rle
 
 Polygon = tuple[float, ...]
+
+FARTHEST_PX = 100_000
 
 
 @dataclass(frozen=True)
@@ -96,11 +97,12 @@ def read_outline(item: dict[str, Any], category: str, shape: Any) -> Outline:
 
 
 def read_polygon(numbers: Any) -> Polygon:
-    """A polygon from JSON, flat (x, y, x, y, ...) or as pairs; ValueError where it is neither, or not finite."""
+    """A polygon from JSON, flat (x, y, x, y, ...) or as pairs; ValueError where it is neither, or goes too far."""
     flat = [side for point in numbers for side in (point if isinstance(point, list) else [point])]
     polygon = tuple(float(side) for side in flat)
-    if len(polygon) % 2 or not all(map(math.isfinite, polygon)):
-        raise ValueError("a polygon must be pairs of finite numbers")
+    # False for what is no number as well; to fill a polygon takes memory by its length.
+    if len(polygon) % 2 or not all(abs(side) <= FARTHEST_PX for side in polygon):
+        raise ValueError(f"a polygon must be pairs of finite numbers, none beyond {FARTHEST_PX} px")
     return polygon
 
 

@@ -60,6 +60,7 @@ def test_reads_polygons_runs_and_crowds_in_the_order_of_the_numbers(write: Write
     path = write(record())
     dataset = open_coco(path, path.parent / "images")
     assert (dataset.name, len(dataset), dataset.image_ids) == ("instances", 2, (4, 9))
+    assert dataset.sizes_hw == {4: (12, 20), 9: (12, 20)}
     assert [(one.id, one.name) for one in dataset.categories] == [(1, "dog"), (3, "cat")]
     sample, empty = dataset.read(0), dataset.read(1)
     assert (sample.name, sample.id, sample.labelling) == ("a", 4, None)

@@ -311,7 +311,7 @@ def test_a_set_without_frequencies_has_none() -> None:
 
 @pytest.mark.parametrize("score", [float("nan"), float("inf")])
 def test_a_score_that_is_no_number_is_refused(score: float) -> None:
-    with pytest.raises(InputError, match=f"a mask of cat has the score {score}"):
+    with pytest.raises(InputError, match=f"cat is given with the score {score}"):
         match_masks([], [guess(square(0), score)])
 
 

@@ -7,6 +7,7 @@ from segloop.errors import InputError
 from segloop.evaluate.truth import (
     Counts,
     choose_images,
+    draw_for,
     in_groups,
     relative_size,
     usable_annotations,
@@ -25,6 +26,12 @@ def test_a_limit_draws_by_seed_without_repeats_in_order():
     assert list(chosen) == sorted(chosen)
     assert chosen != choose_images(100, 10, 4)
     assert chosen != tuple(range(10))
+
+
+def test_draws_hang_on_the_image_and_the_seed_alone():
+    draws = {(name, seed): draw_for(name, seed).random() for name in "ab" for seed in (0, 1)}
+    assert len(set(draws.values())) == 4
+    assert draw_for("a", 1).random() == draws["a", 1]
 
 
 def test_a_limit_below_one_is_refused():

@@ -91,6 +91,11 @@ class CocoInstances:
         """The number of each image."""
         return tuple(entry.id for entry in self._entries)
 
+    @property
+    def sizes_hw(self) -> dict[int, tuple[int, int]]:
+        """Size of each image in pixels, by its number."""
+        return {entry.id: entry.size_hw for entry in self._entries}
+
     def read(self, index: int) -> Sample:
         """Decode sample `index`; InputError names the image that is missing, of another size, or badly annotated."""
         entry = self._entries[index]

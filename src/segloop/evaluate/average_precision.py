@@ -7,10 +7,10 @@ the small number COCO adds to every denominator, so that perfect masks score 1 a
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any, Protocol, TypeVar, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +30,23 @@ _RECALLS = np.linspace(0, 1, 101)
 _TRUE, _FALSE, _IGNORED = "t", "f", "i"
 
 FloatTable = npt.NDArray[np.float64]
+
+
+class Scored(Protocol):
+    """What is ranked: a box or a mask that a model gives."""
+
+    @property
+    def category(self) -> str | None:
+        """Its class."""
+        ...
+
+    @property
+    def score(self) -> float:
+        """The model's confidence."""
+        ...
+
+
+AnyScored = TypeVar("AnyScored", bound=Scored)
 
 
 @dataclass(frozen=True)
@@ -105,32 +122,62 @@ class PrecisionSummary:
     frequencies: tuple[FrequencyPrecision, ...]
 
 
+def countable(
+    scored: Sequence[AnyScored],
+    annotations: Sequence[Annotation],
+    labelling: Labelling | None = None,
+    *,
+    is_limited: bool = True,
+) -> list[AnyScored]:
+    """Those that count in an image, by falling score.
+
+    Without a labelling COCO's rule: the best 100 of each category. With one LVIS's: the best 300 of the image, and of them
+    those of a category that is annotated or was looked for. is_limited: else all of them, not the best 100 or 300. Raises
+    InputError for a score that is no number.
+    """
+    for one in scored:
+        if not math.isfinite(one.score):
+            raise InputError(f"{one.category or NO_CATEGORY} is given with the score {one.score}")
+    ranked = sorted(scored, key=lambda one: -one.score)
+    if labelling is not None:
+        known = labelling.absent | {one.category or NO_CATEGORY for one in annotations}
+        best = ranked[:LVIS_MAX_DETECTIONS] if is_limited else ranked
+        return [one for one in best if (one.category or NO_CATEGORY) in known]
+    places = Counter[str]()
+    kept = []
+    for one in ranked:
+        places[one.category or NO_CATEGORY] += 1
+        if places[one.category or NO_CATEGORY] <= COCO_MAX_DETECTIONS or not is_limited:
+            kept.append(one)
+    return kept
+
+
 def match_masks(
     annotations: Sequence[Annotation],
     masks: Sequence[ScoredMask],
     labelling: Labelling | None = None,
+    *,
+    is_limited: bool = True,
 ) -> ImageOutcomes:
-    """Pair the masks of one image with its true ones, category by category.
+    """Pair the masks of one image that are countable with its true ones, category by category.
 
-    Without a labelling COCO's rules: the best 100 masks of a category, and those that lie in a crowd are ignored. With one
-    LVIS's: the best 300 of the image; of categories neither annotated nor looked for none counts, and of those annotated in
-    part none counts as false. Raises InputError for a score that is no number or a mask of another size.
+    With COCO's rules those that lie in a crowd are ignored; with a labelling, LVIS's, those that find nothing where the
+    category is annotated in part. Raises InputError for a score that is no number or a mask of another size.
     """
-    _check(annotations, masks)
+    sizes = {annotation.rle.size_hw for annotation in annotations} | {m.rle.size_hw for m in masks}
+    if len(sizes) > 1:
+        raise InputError(f"masks of one image differ in size (height, width): {sorted(sizes)}")
     truths: dict[str, list[Annotation]] = defaultdict(list)
     for annotation in annotations:
         truths[annotation.category or NO_CATEGORY].append(annotation)
     given: dict[str, list[ScoredMask]] = defaultdict(list)
-    limit = LVIS_MAX_DETECTIONS if labelling else COCO_MAX_DETECTIONS
-    for mask in _best(masks, limit) if labelling else masks:
-        category = mask.category or NO_CATEGORY
-        if labelling is None or category in truths or category in labelling.absent:
-            given[category].append(mask)
+    for mask in countable(masks, annotations, labelling, is_limited=is_limited):
+        given[mask.category or NO_CATEGORY].append(mask)
     outcomes: list[MaskOutcome] = []
     counts: list[TruthCount] = []
     for category in sorted({*truths, *given}):
         is_incomplete = labelling is not None and category in labelling.incomplete
-        best = _best(given[category], limit)
+        best = given[category]
         letters, count = _match(truths[category], best, is_incomplete=is_incomplete)
         outcomes += [
             MaskOutcome(category, mask.score, outcome)
@@ -210,19 +257,6 @@ def _by_frequency(categories: Iterable[CategoryPrecision]) -> tuple[FrequencyPre
         for name, values in groups.items()
         if any(groups.values())
     )
-
-
-def _check(annotations: Sequence[Annotation], masks: Sequence[ScoredMask]) -> None:
-    sizes = {annotation.rle.size_hw for annotation in annotations} | {m.rle.size_hw for m in masks}
-    if len(sizes) > 1:
-        raise InputError(f"masks of one image differ in size (height, width): {sorted(sizes)}")
-    for mask in masks:
-        if not math.isfinite(mask.score):
-            raise InputError(f"a mask of {mask.category or NO_CATEGORY} has the score {mask.score}")
-
-
-def _best(masks: Sequence[ScoredMask], limit: int) -> list[ScoredMask]:
-    return sorted(masks, key=lambda mask: -mask.score)[:limit]
 
 
 def _match(

@@ -6,7 +6,6 @@ Average recall of at most 1000 automatic masks, blind to classes, at mask IoU .5
 from __future__ import annotations
 
 import time
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -21,7 +20,14 @@ from segloop.data.sample import Annotation, Frequency, Sample
 from segloop.errors import InputError
 from segloop.evaluate.metrics import Estimate, bootstrap_mean
 from segloop.evaluate.run import Journal, ModelTask, score_images
-from segloop.evaluate.truth import Counts, Progress, SampleSource, choose_images, usable_annotations
+from segloop.evaluate.truth import (
+    Counts,
+    Progress,
+    SampleSource,
+    choose_images,
+    draw_for,
+    usable_annotations,
+)
 from segloop.geometry.encoded import EncodedMasks
 from segloop.geometry.frames import BoolArray
 from segloop.geometry.masks import IntArray
@@ -213,8 +219,7 @@ def score_proposals(
     start = time.perf_counter()
     generated = generate(sample.image)
     seconds = time.perf_counter() - start
-    # The same draw for an image whichever others are scored.
-    draw = None if ranking == "quality" else _draw_of(sample.name, seed)
+    draw = None if ranking == "quality" else draw_for(sample.name, seed)
     proposals = generated.select(rank_proposals(generated, max_proposals, draw))
     annotations, counts = usable_annotations(sample)
     return ImageRecall(
@@ -346,10 +351,6 @@ def _found_among(ious: IouTable, groups: npt.NDArray[np.str_]) -> npt.NDArray[np
     for group in set(groups.tolist()):
         found[groups == group] = find_truths(ious[:, groups == group]).mean(axis=0)
     return found
-
-
-def _draw_of(name: str, seed: int) -> np.random.Generator:
-    return np.random.default_rng([seed, zlib.crc32(name.encode("utf-8", "surrogatepass"))])
 
 
 def _given(generate: Generate) -> Generate:

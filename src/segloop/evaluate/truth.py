@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -55,6 +56,11 @@ def choose_images(num_images: int, limit: int | None, seed: int) -> tuple[int, .
         return tuple(range(num_images))
     chosen = np.random.default_rng(seed).choice(num_images, size=limit, replace=False)
     return tuple(sorted(int(index) for index in chosen))
+
+
+def draw_for(image: str, seed: int) -> np.random.Generator:
+    """Random numbers for an image of this name, the same whichever others are scored."""
+    return np.random.default_rng([seed, zlib.crc32(image.encode("utf-8", "surrogatepass"))])
 
 
 def usable_annotations(sample: Sample) -> tuple[tuple[Annotation, ...], Counts]:

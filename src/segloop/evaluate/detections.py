@@ -1,0 +1,166 @@
+"""Boxes to prompt with, and where they come from: the truth, a file of detections, or a detector run here (paper §7.4).
+
+A source is a value that can be sent to another process; started there, it opens what it needs and gives an image's boxes.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from segloop.data.coco_instances import CocoInstances
+from segloop.data.sample import Sample
+from segloop.errors import InputError
+from segloop.geometry.frames import FloatArray
+from segloop.prompts.simulate import truth_box
+
+BoxXyxy = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Detection:
+    """A box in image pixels with the class and the score of what is in it.
+
+    truth: the place among the image's annotations of the one whose box it is, None where a detector found it.
+    """
+
+    category: str | None
+    score: float
+    box_xyxy: BoxXyxy
+    truth: int | None = None
+
+
+Detect = Callable[[Sample], tuple[Detection, ...]]
+
+
+class Boxes(Protocol):
+    """A source of boxes."""
+
+    def start(self) -> Detect:
+        """Open what is needed; the answer gives the boxes of an image."""
+        ...
+
+
+@dataclass(frozen=True)
+class TruthBoxes:
+    """The boxes of the true masks themselves, all with score 1."""
+
+    def start(self) -> Detect:
+        """Nothing to open."""
+        return detect_truths
+
+
+@dataclass(frozen=True)
+class FileBoxes:
+    """The boxes of a file of COCO results: a list of image_id, category_id, bbox (x, y, width, height) and score."""
+
+    path: Path
+    dataset: CocoInstances
+
+    def start(self) -> Detect:
+        """Read the file; raises InputError as read_detections does."""
+        found = read_detections(self.path, self.dataset)
+        return lambda sample: found.get(sample.id, ())
+
+
+def detect_truths(sample: Sample) -> tuple[Detection, ...]:
+    """The tight box of every true mask, crowds and masks without a pixel left out."""
+    found = []
+    for place, annotation in enumerate(sample.annotations):
+        mask = annotation.mask()
+        if not annotation.is_crowd and mask.any():
+            x0, y0, x1, y1 = map(float, open_box(truth_box(mask)))
+            found.append(Detection(annotation.category, 1.0, (x0, y0, x1, y1), place))
+    return tuple(found)
+
+
+def read_detections(
+    path: Path, dataset: CocoInstances
+) -> Mapping[int | None, tuple[Detection, ...]]:
+    """The detections of a file of COCO results by the numbers of their images.
+
+    Boxes are cut to their images. Raises InputError for a file that cannot be read, an image or a category that the dataset
+    lacks, a score that is no number, and a box that is empty or outside its image.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise InputError(f"{path} is not JSON: {error}") from error
+    if not isinstance(content, list):
+        raise InputError(f"{path} is not COCO results: a list of detections is wanted")
+    names = {category.id: category.name for category in dataset.categories}
+    sizes_hw = dataset.sizes_hw
+    found: dict[int | None, list[Detection]] = {}
+    for number, item in enumerate(content, start=1):
+        try:
+            image = int(item["image_id"])
+            detection = _detection(item, names, sizes_hw)
+        except (KeyError, TypeError, ValueError) as error:
+            reason = f"no {error.args[0]!r}" if isinstance(error, KeyError) else str(error)
+            raise InputError(f"{path}, detection {number}: {reason}") from error
+        found.setdefault(image, []).append(detection)
+    return {image: tuple(detections) for image, detections in found.items()}
+
+
+def open_box(box_xyxy: FloatArray) -> FloatArray:
+    """The box of a mask one pixel wide or high has no extent between pixel centres: give it that one pixel."""
+    box = box_xyxy.copy()
+    box[2:] = np.maximum(box[2:], box[:2] + 1)
+    return box
+
+
+def clip_box(box_xyxy: BoxXyxy, image_hw: tuple[int, int]) -> BoxXyxy:
+    """The part of a box in the image; InputError where there is none."""
+    height, width = image_hw
+    x0, y0, x1, y1 = box_xyxy
+    clipped = max(x0, 0.0), max(y0, 0.0), min(x1, float(width)), min(y1, float(height))
+    if not (clipped[0] < clipped[2] and clipped[1] < clipped[3]):
+        raise InputError(
+            f"box {x0:g},{y0:g},{x1:g},{y1:g} is empty or outside its image of {width} x {height} pixels"
+        )
+    return clipped
+
+
+def jitter_boxes(
+    boxes_xyxy: FloatArray, noise: float, draws: FloatArray, image_hw: tuple[int, int]
+) -> FloatArray:
+    """Boxes (N, 4) with every side moved by up to a share of the box's width or height, within the image.
+
+    draws: (N, 4) from -1 to 1, what share of the noise each side is moved by. A box keeps one pixel of extent.
+    """
+    if not noise:
+        return boxes_xyxy
+    height, width = image_hw
+    extent = np.tile(boxes_xyxy[:, 2:] - boxes_xyxy[:, :2], (1, 2))
+    moved = boxes_xyxy + noise * draws * extent
+    limits = np.array([width, height, width, height], dtype=np.float32)
+    moved = np.clip(moved, 0, limits)
+    low = np.minimum(np.minimum(moved[:, :2], moved[:, 2:]), limits[:2] - 1)
+    high = np.maximum(np.maximum(moved[:, :2], moved[:, 2:]), low + 1)
+    return np.concatenate([low, high], axis=1).astype(np.float32)
+
+
+def _detection(
+    item: Any, names: Mapping[int, str], sizes_hw: Mapping[int, tuple[int, int]]
+) -> Detection:
+    image, category = int(item["image_id"]), int(item["category_id"])
+    if image not in sizes_hw:
+        raise InputError(f"the annotations have no image {image}")
+    if category not in names:
+        raise InputError(f"the annotations have no category {category}")
+    score = float(item["score"])
+    x, y, width, height = map(float, item["bbox"])
+    if not math.isfinite(score):
+        raise InputError(f"its score is {score}")
+    if not all(map(math.isfinite, (x, y, width, height))):
+        raise InputError(f"its box is {item['bbox']}")
+    box = clip_box((x, y, x + width, y + height), sizes_hw[image])
+    return Detection(names[category], score, box)

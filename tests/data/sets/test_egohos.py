@@ -16,12 +16,12 @@ LABELS = np.array([[0, 1, 1], [2, 5, 8]], dtype=np.uint8)
 
 
 def test_hands_and_objects_are_read(tmp_path: Path, save_picture: Save) -> None:
-    for name in ("ego4d_1", "epic_1"):
+    for name in ("ego4d_0a02a1ed_11700", "epic_1"):
         save_picture(f"egohos/train/image/{name}.jpg", LABELS.shape)
         save_picture(f"egohos/train/label/{name}.png", LABELS)
     listed = open_set("EgoHOS", tmp_path)
     (sample,) = (listed.read(index) for index in range(len(listed)))
-    assert sample.name == "train/image/ego4d_1"
+    assert sample.name == "train/image/ego4d_0a02a1ed_11700"
     assert [annotation.category for annotation in sample.annotations] == [
         "left hand",
         "right hand",

@@ -62,7 +62,7 @@ def test_the_guide_lists_the_sets_as_the_registry_does() -> None:
 def test_a_guess_is_said_to_be_one() -> None:
     assert SETS["IBD"].label.endswith("(layout unconfirmed)")
     assert SETS["LVIS"].label == SETS["LVIS"].title
-    assert [name for name, info in SETS.items() if info.layout is None] == ["EgoHOS", "IBD"]
+    assert [name for name, info in SETS.items() if info.layout is None] == ["IBD"]
 
 
 def test_the_papers_numbers_are_complete() -> None:

@@ -270,7 +270,7 @@ _ROWS = (
         num_images=2940,
         num_masks=9961,
         sam_minus_ritm=0.8,
-        layout=None,
+        layout="https://github.com/owenzlz/EgoHOS",
         open=open_egohos,
     ),
     SetInfo(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,6 @@ import segloop
 from segloop.backends.base import Embedding
 from segloop.geometry.frames import BoolArray
 from segloop.geometry.masks import mask_iou
-from segloop.geometry.rle import Rle, decode_rle
 from segloop.predict.wire import pack_embedding, unpack_embedding
 
 if TYPE_CHECKING:
@@ -102,27 +100,6 @@ def test_a_second_click_goes_on_from_the_first_mask(
     prompt = segloop.Prompt(points_xy=points, labels=[1, 1], logits=first.logits[0])
     (expected,) = predictor.segment(embedding, prompt).masks
     assert same_as(client.mask(), expected)
-
-
-def test_finished_objects_are_kept_renamed_hidden_reopened_and_exported(
-    client: Client, tmp_path: Path
-) -> None:
-    client.click(CAT_POINT)
-    mask = client.mask()
-    client.press("Enter")
-    client.drag(CAT_BOX)
-    client.press("Enter")
-    assert len(client.state["objects"]) == 2
-    assert np.array_equal(client.mask(100), mask)
-    with client.page.expect_download() as download:
-        client.page.get_by_role("button", name="COCO").click()
-    download.value.save_as(tmp_path / "coco.json")
-    coco = json.loads((tmp_path / "coco.json").read_text())
-    assert [image["file_name"] for image in coco["images"]] == ["cat.jpg"]
-    assert len(coco["annotations"]) == 2
-    exported = decode_rle(Rle.from_json(coco["annotations"][0]["segmentation"]))
-    assert np.array_equal(exported, mask)
-    assert coco["annotations"][0]["area"] == np.count_nonzero(exported)
 
 
 def test_hovering_shows_a_preview_without_a_request(client: Client) -> None:

@@ -146,6 +146,7 @@ describe("finished objects", () => {
     expect(work.rename(session, 9, "cup")).toBe(session);
     expect(work.toggleHidden(session, 9)).toBe(session);
     expect(work.remove(session, 9)).toBe(session);
+    expect(work.rename(session, 1, "Object 1")).toBe(session);
   });
 });
 

@@ -137,7 +137,7 @@ function change(session: Session, id: number, to: Partial<FinishedObject>): Sess
 }
 
 export function rename(session: Session, id: number, name: string): Session {
-  return change(session, id, { name });
+  return session.objects.some((one) => one.id === id && one.name === name) ? session : change(session, id, { name });
 }
 
 export function toggleHidden(session: Session, id: number): Session {

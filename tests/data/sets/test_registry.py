@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -67,5 +68,6 @@ def test_a_guess_is_said_to_be_one() -> None:
 
 def test_the_papers_numbers_are_complete() -> None:
     assert len(SETS) == 23
+    assert all(re.fullmatch(r"https://\S+[^/]", info.home) for info in SETS.values())
     assert sum(info.num_images for info in SETS.values()) == 40_188
     assert sum(info.num_masks for info in SETS.values()) == 172_653

@@ -52,8 +52,12 @@ def test_a_missing_image_and_one_of_another_size_are_refused(
 
 
 @pytest.mark.parametrize("wrong", [{}, [], content(annotation=[{"tags": []}])])
-def test_what_is_not_in_this_layout_is_refused(wrong: Any, tmp_path: Path, save_json: Save) -> None:
+def test_what_is_not_in_this_layout_is_refused(
+    wrong: Any, tmp_path: Path, save_json: Save, save_picture: Save
+) -> None:
     save_json("instance_annotations/00000_FV.json", wrong)
-    (tmp_path / "rgb_images").mkdir()
-    with pytest.raises(InputError, match=r"00000_FV\.json is not in WoodScape's layout"):
+    save_picture("rgb_images/00000_FV.png", (20, 30))
+    with pytest.raises(
+        InputError, match=r"^WoodScape/00000_FV: .*00000_FV\.json is not in WoodScape's layout"
+    ):
         open_set("WoodScape", tmp_path)

@@ -130,7 +130,7 @@ _ROWS = (
     SetInfo(
         name="LVIS",
         title="LVIS v0.5: many categories on images of COCO",
-        home="https://www.lvisdataset.org and https://cocodataset.org (val2017)",
+        home="https://www.lvisdataset.org",
         subset="validation of v0.5, images drawn at random",
         num_images=945,
         num_masks=9642,

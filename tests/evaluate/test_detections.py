@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
+import pickle
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +14,12 @@ import pytest
 from PIL import Image
 
 from segloop.data.coco_instances import CocoInstances, open_coco
+from segloop.data.sample import Sample
 from segloop.errors import InputError
 from segloop.evaluate.detections import (
     Detection,
     FileBoxes,
+    ModelBoxes,
     TruthBoxes,
     clip_box,
     jitter_boxes,
@@ -141,3 +146,90 @@ def test_noise_leaves_a_box_of_some_extent_in_the_image() -> None:
     assert (moved <= 100).all()
     assert (moved[:, 2:] - moved[:, :2] >= 1 - 1e-4).all()
     assert len(jitter_boxes(np.zeros((0, 4), np.float32), 0.5, draws[:0], (100, 100))) == 0
+
+
+# --- a detector of transformers ---------------------------------------------------------------------------------------
+
+CENTER, EXTENT = 0.5, 0.25
+
+
+@pytest.fixture(scope="module")
+def detector(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sees a dog with three of four shares of certainty in the middle of every image, twice."""
+    import torch
+    from transformers import YolosConfig, YolosForObjectDetection, YolosImageProcessorPil
+
+    config = YolosConfig(
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        image_size=[32, 32],
+        num_detection_tokens=2,
+        id2label={0: "cat", 1: "dog"},
+        label2id={"cat": 0, "dog": 1},
+    )
+    model = YolosForObjectDetection(config)
+    for head, biases in (
+        (model.class_labels_classifier, [-20, math.log(3), 0]),
+        (model.bbox_predictor, [logit(CENTER), logit(CENTER), logit(EXTENT), logit(2 * EXTENT)]),
+    ):
+        with torch.no_grad():
+            head.layers[-1].weight.zero_()
+            head.layers[-1].bias.copy_(torch.tensor(biases))
+    folder = tmp_path_factory.mktemp("detector")
+    model.save_pretrained(folder)
+    YolosImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(folder)
+    return folder
+
+
+def logit(share: float) -> float:
+    return math.log(share / (1 - share))
+
+
+@pytest.fixture
+def photo() -> Sample:
+    image = np.random.default_rng(0).integers(0, 255, (40, 80, 3), dtype=np.uint8)
+    return Sample("a", image, ())
+
+
+def test_a_detector_gives_boxes_in_image_pixels(detector: Path, photo: Sample) -> None:
+    found = ModelBoxes(str(detector)).start()(photo)
+    assert [one.category for one in found] == ["dog", "dog"]
+    assert [one.score for one in found] == pytest.approx([0.75, 0.75], abs=1e-5)
+    # A quarter of 80 wide and a half of 40 high about 40, 20.
+    assert found[0].box_xyxy == pytest.approx((30, 10, 50, 30), abs=1e-3)
+    assert found[0].truth is None
+
+
+def test_a_detector_is_sent_by_name(detector: Path, photo: Sample) -> None:
+    boxes = ModelBoxes(str(detector), categories=("dog", "cow"))
+    sent = pickle.dumps(boxes)
+    assert len(sent) < 1000
+    assert pickle.loads(sent).start()(photo) == boxes.start()(photo)
+
+
+def test_scores_and_categories_choose(detector: Path, photo: Sample) -> None:
+    assert ModelBoxes(str(detector), least_score=0.8).start()(photo) == ()
+    assert ModelBoxes(str(detector), categories=("cat",)).start()(photo) == ()
+    with pytest.raises(InputError, match="knows none of the dataset's categories; it has cat, dog"):
+        ModelBoxes(str(detector), categories=("cow",)).start()
+
+
+def test_says_why_a_detector_cannot_be_loaded(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"detector .* cannot be loaded") as raised:
+        ModelBoxes(str(tmp_path)).start()
+    assert "\n" not in str(raised.value)
+
+
+def test_a_detector_gone_wrong_is_noticed(detector: Path, photo: Sample, tmp_path: Path) -> None:
+    import torch
+    from transformers import YolosForObjectDetection
+
+    shutil.copytree(detector, tmp_path / "broken")
+    model = YolosForObjectDetection.from_pretrained(detector)
+    with torch.no_grad():
+        model.bbox_predictor.layers[-1].bias.fill_(float("nan"))
+    model.save_pretrained(tmp_path / "broken")
+    with pytest.raises(InputError, match="a: the detector gives numbers that are not finite"):
+        ModelBoxes(str(tmp_path / "broken")).start()(photo)

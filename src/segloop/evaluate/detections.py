@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -34,6 +35,37 @@ class Detection:
     score: float
     box_xyxy: BoxXyxy
     truth: int | None = None
+
+
+@dataclass(frozen=True)
+class ModelBoxes:
+    """The boxes of an object detector that transformers can load, by its name there or the folder it lies in.
+
+    categories: of the dataset; what the detector gives of other classes is left out, None keeps all. least_score: boxes of
+    no higher score are left out. device: cpu, cuda, ...
+    """
+
+    detector: str
+    categories: tuple[str, ...] | None = None
+    least_score: float = 0.05
+    device: str = "cpu"
+
+    def start(self) -> Detect:
+        """Load the detector; raises InputError where it cannot be had or knows none of the categories."""
+        model, processor = _load_detector(self.detector, self.device)
+        names = {int(number): str(name) for number, name in model.config.id2label.items()}
+        wanted = set(names.values() if self.categories is None else self.categories)
+        if wanted.isdisjoint(names.values()):
+            raise InputError(
+                f"detector {self.detector} knows none of the dataset's categories; it has {', '.join(names.values())}"
+            )
+
+        def detect(sample: Sample) -> tuple[Detection, ...]:
+            found = _run_detector(model, processor, sample, self.least_score)
+            named = [(names[label], score, box) for label, score, box in found]
+            return tuple(Detection(*one) for one in named if one[0] in wanted)
+
+        return detect
 
 
 Detect = Callable[[Sample], tuple[Detection, ...]]
@@ -146,6 +178,49 @@ def jitter_boxes(
     low = np.minimum(np.minimum(moved[:, :2], moved[:, 2:]), limits[:2] - 1)
     high = np.maximum(np.maximum(moved[:, :2], moved[:, 2:]), low + 1)
     return np.concatenate([low, high], axis=1).astype(np.float32)
+
+
+def _load_detector(name: str, device: str) -> tuple[Any, Any]:
+    """Model and image processor; the processor that needs no torchvision."""
+    try:
+        import transformers
+
+        library: Any = transformers
+        processor = library.AutoImageProcessor.from_pretrained(name, backend="pil")
+        model = library.AutoModelForObjectDetection.from_pretrained(name)
+        return model.to(device).eval(), processor
+    except ImportError as error:
+        missing = error.name or str(error).strip().partition("\n")[0]
+        raise InputError(
+            f'detector {name} cannot be loaded ({missing}); it needs: pip install "segloop[torch,text]"'
+        ) from error
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise InputError(f"detector {name} cannot be loaded: {reason}") from error
+
+
+def _run_detector(
+    model: Any, processor: Any, sample: Sample, least_score: float
+) -> list[tuple[int, float, BoxXyxy]]:
+    """Label, score and box of what is found, cut to the image; a box wholly outside is none."""
+    import torch
+
+    image_hw = (int(sample.image.shape[0]), int(sample.image.shape[1]))
+    with torch.inference_mode():
+        inputs = processor(images=sample.image, return_tensors="pt").to(model.device)
+        (found,) = processor.post_process_object_detection(
+            model(**inputs), threshold=least_score, target_sizes=[image_hw]
+        )
+    boxes = np.asarray(found["boxes"].float().cpu(), dtype=np.float32).reshape(-1, 4)
+    scores = np.asarray(found["scores"].float().cpu(), dtype=np.float32)
+    if not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
+        raise InputError(f"{sample.name}: the detector gives numbers that are not finite")
+    detections = []
+    for label, score, box in zip(found["labels"].tolist(), scores.tolist(), boxes, strict=True):
+        with suppress(InputError):
+            x0, y0, x1, y1 = map(float, box)
+            detections.append((int(label), score, clip_box((x0, y0, x1, y1), image_hw)))
+    return detections
 
 
 def _detection(

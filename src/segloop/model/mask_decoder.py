@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segloop.model.config import DecoderConfig
-from segloop.model.layers import MLP, Attention, Paint
+from segloop.model.layers import MLP, Attention, Paint, RowNorm
 
 NUM_OUTPUTS = 4
 
@@ -29,7 +29,7 @@ class TwoWayLayer(nn.Module):
         self.mlp = MLP(width, config.mlp_width, width)
         self.norm3 = nn.LayerNorm(width)
         self.image_to_token = Attention(width, inner, heads)
-        self.norm4 = nn.LayerNorm(width)
+        self.norm4 = RowNorm(width)
 
     def forward(
         self,
@@ -101,8 +101,9 @@ class MaskDecoder(nn.Module):
         self.final_attention = Attention(width, config.attention_width, config.num_heads)
         self.final_norm = nn.LayerNorm(width)
         first, second = config.upscale_widths
+        self.gelu = "tanh" if config.fast_gelu else "none"
         self.upscale1 = Upscale(width, first)
-        self.upscale_norm = nn.LayerNorm(first, eps=1e-6)
+        self.upscale_norm = RowNorm(first, eps=1e-6)
         self.upscale2 = Upscale(first, second)
         self.mask_heads = nn.ModuleList(
             MLP(width, width, width, second) for _ in range(NUM_OUTPUTS)
@@ -171,7 +172,8 @@ class MaskDecoder(nn.Module):
         """Pixels (N, P*16, C) of positions (N, P, D), those of one position side by side."""
         # Matrices of rows, because runtimes add a bias within a product of two matrices only.
         quarters = self.upscale1(image.flatten(0, 1)).reshape(-1, self.upscale_norm.weight.shape[0])
-        pixels = F.gelu(self.upscale2(F.gelu(self.upscale_norm(quarters))))
+        quarters = F.gelu(self.upscale_norm(quarters), approximate=self.gelu)
+        pixels = F.gelu(self.upscale2(quarters), approximate=self.gelu)
         width = pixels.shape[1] // 4
         return pixels.reshape(image.shape[0], 16 * image.shape[1], width)
 

@@ -78,14 +78,16 @@ def infer_config(state: State, num_heads: int | None = None) -> ModelConfig:
     """The sizes of the model that these tensors (our names) belong to.
 
     One size leaves no trace in any shape: the decoder's number of heads. Where num_heads does not give it, it is that of
-    the row of MODELS which agrees in all else, otherwise 8 as in the paper. Compact models are taken to fill boxes.
+    the row of MODELS which agrees in all else, otherwise 8 as in the paper. Compact models are taken to fill boxes and to
+    have the fast form of GELU.
     """
     encoder, input_size = _infer_encoder(state)
     width = _shape(state, "prompt_encoder.no_mask_vector.weight", 2)[1]
+    is_compact = isinstance(encoder, CompactConfig)
     text = state.get("prompt_encoder.text_projection.weight")
     config = ModelConfig(
         encoder=encoder,
-        decoder=_infer_decoder(state),
+        decoder=replace(_infer_decoder(state), fast_gelu=is_compact),
         input_size=input_size,
         width=width,
         mask_widths=(
@@ -93,7 +95,7 @@ def infer_config(state: State, num_heads: int | None = None) -> ModelConfig:
             _shape(state, "prompt_encoder.mask_layers.3.weight", 4)[0],
         ),
         text_width=None if text is None else text.shape[1],
-        fills_boxes=isinstance(encoder, CompactConfig),
+        fills_boxes=is_compact,
         likeness_maps="prompt_encoder.click_maps.vectors.weight" in state,
     )
     heads = num_heads or _tabled_num_heads(config) or DEFAULT_NUM_HEADS

@@ -19,6 +19,7 @@ from segloop.errors import InputError
 from segloop.evaluate.average_precision import (
     ImageOutcomes,
     ScoredMask,
+    bootstrap_precision,
     match_masks,
     precision_curves,
     summarise_precision,
@@ -163,11 +164,38 @@ def test_no_more_than_a_hundred_of_a_class_count() -> None:
 
 
 def test_the_curve_is_the_best_precision_from_a_recall_on() -> None:
-    curves = precision_curves([NONE, ALL, IGNORED, ALL], 4)
+    ranked = np.array([list(one) for one in (NONE, ALL, IGNORED, ALL)]).T
+    curves = precision_curves((ranked == "t") * 1, (ranked == "f") * 1, 4)
     assert curves.shape == (10, 101)
     # Precision 1/2 at recall 1/4, 2/3 at recall 2/4: the better counts for both, and beyond there is none.
     assert set(curves[0, :51].tolist()) == {2 / 3}
     assert set(curves[0, 51:].tolist()) == {0.0}
+
+
+def test_the_interval_is_that_of_images_drawn_anew() -> None:
+    rng = np.random.default_rng(1)
+    outcomes = []
+    for truths, masks in (random_image(rng) for _ in range(6)):
+        unequal = [replace(mask, score=float(rng.random())) for mask in masks]
+        outcomes.append(match_masks(truths, unequal))
+    estimate = bootstrap_precision(outcomes, seed=0, num_draws=40)
+    assert estimate.mean == pytest.approx(summarise_precision(outcomes).ap, abs=1e-12)
+    # An image drawn twice is as two images of the same content.
+    draws = np.random.default_rng(0).multinomial(6, np.full(6, 1 / 6), size=40)
+    values = [
+        summarise_precision([outcomes[row] for row in np.repeat(np.arange(6), draw)]).ap
+        for draw in draws
+    ]
+    low, high = np.quantile(values, (0.025, 0.975))
+    assert (estimate.low, estimate.high) == pytest.approx((low, high), abs=1e-12)
+    assert estimate.low < estimate.mean < estimate.high
+
+
+def test_the_interval_of_nothing_is_none() -> None:
+    assert math.isnan(bootstrap_precision([], seed=0).mean)
+    perfect = match_masks([truth(square(0))], [guess(square(0))])
+    estimate = bootstrap_precision([perfect] * 3, seed=0)
+    assert (estimate.mean, estimate.low, estimate.high) == (1, 1, 1)
 
 
 def test_agrees_with_pycocotools() -> None:

@@ -86,6 +86,7 @@ def test_perfect_masks_score_exactly_one(squares: Any, scripted: Any) -> None:
     result, _ = evaluate(fill, squares, scripted)
     (level,) = summarise_instances(result).levels
     assert (level.precision.ap, level.precision.ap75, level.iou.mean) == (1, 1, 1)
+    assert (level.ap.mean, level.ap.low, level.ap.high) == (1, 1, 1)
     assert (result.model, result.counts.num_masks) == ("scripted", 3)
     assert summarise_instances(result).num_boxes == 3
 

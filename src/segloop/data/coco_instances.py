@@ -5,7 +5,6 @@ Masks are polygons or run lengths, made one form by pycocotools when an image is
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +16,7 @@ from pycocotools import mask as coco_mask
 
 from segloop.data.image import load_image
 from segloop.data.sample import Annotation, Frequency, Labelling, Sample
+from segloop.data.sets.outlines import read_json, rle_of_polygons
 from segloop.errors import InputError
 from segloop.geometry.rle import Rle
 
@@ -66,7 +66,7 @@ class CocoInstances:
         self._annotations, self._images, self._layout = annotations, images, layout
         if not images.is_dir():
             raise InputError(f"{images}: no such folder of images")
-        content = _read_json(annotations)
+        content = read_json(annotations)
         try:
             self.categories = _categories(annotations, content["categories"], layout)
             self._by_id = {category.id: category for category in self.categories}
@@ -185,7 +185,6 @@ def read_segmentation(segmentation: Any, size_hw: tuple[int, int]) -> Rle:
 
     Raises InputError for a mask of another size, and for a polygon that is not pairs of three or more finite numbers.
     """
-    height, width = size_hw
     if isinstance(segmentation, dict):
         rle = Rle.from_json(segmentation)
         if rle.size_hw != size_hw:
@@ -193,10 +192,7 @@ def read_segmentation(segmentation: Any, size_hw: tuple[int, int]) -> Rle:
         return rle
     if not isinstance(segmentation, list) or not all(map(_is_polygon, segmentation)):
         raise InputError("a polygon is x, y, x, y, ... of three or more points, all finite")
-    if not segmentation:
-        return Rle.from_json({"size": [height, width], "counts": [height * width]})
-    parts = coco_mask.frPyObjects(segmentation, height, width)
-    return Rle.from_json(dict(coco_mask.merge(parts)))
+    return rle_of_polygons(map(tuple, segmentation), size_hw)
 
 
 def _is_polygon(numbers: Any) -> bool:
@@ -230,15 +226,6 @@ def _index(path: Path, items: Sequence[Record], kind: str) -> dict[int, Record]:
         )
         raise InputError(f"{path}: more than one {kind} has the number {twice}")
     return found
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-    except ValueError as error:
-        raise InputError(f"{path} is not JSON: {error}") from error
 
 
 def _reason(error: Exception) -> str:

@@ -19,6 +19,7 @@ from pycocotools.cocoeval import COCOeval
 
 from segloop.data.sample import Annotation, Frequency, Labelling
 from segloop.errors import InputError
+from segloop.evaluate.metrics import Estimate
 from segloop.geometry.rle import Rle
 
 AREAS = ("all", "small", "medium", "large")
@@ -30,6 +31,7 @@ _RECALLS = np.linspace(0, 1, 101)
 _TRUE, _FALSE, _IGNORED = "t", "f", "i"
 
 FloatTable = npt.NDArray[np.float64]
+IntTable = npt.NDArray[np.int64]
 
 
 class Scored(Protocol):
@@ -190,28 +192,15 @@ def match_masks(
 
 def summarise_precision(images: Sequence[ImageOutcomes]) -> PrecisionSummary:
     """Average precision over the images; of masks of one score those of an earlier image come first."""
-    frequency_of = {one.category: one.frequency for image in images for one in image.truths}
-    names = sorted(frequency_of)
-    num_truths = {name: np.zeros(len(AREAS), dtype=np.int64) for name in names}
-    masks: dict[str, list[MaskOutcome]] = {name: [] for name in names}
-    for image in images:
-        for truth in image.truths:
-            num_truths[truth.category] += truth.counts
-        for mask in image.masks:
-            if mask.category in masks:
-                masks[mask.category].append(mask)
+    ranked = _rank(images)
     # Categories, areas, thresholds, recalls.
-    table = np.full((len(names), len(AREAS), len(IOU_THRESHOLDS), len(_RECALLS)), np.nan)
-    for row, name in enumerate(names):
-        scores = np.array([mask.score for mask in masks[name]])
-        order = np.argsort(-scores, kind="stable")
+    table = np.full((len(ranked), len(AREAS), len(IOU_THRESHOLDS), len(_RECALLS)), np.nan)
+    for row, one in enumerate(ranked):
         for area in range(len(AREAS)):
-            if num_truths[name][area]:
-                letters = [masks[name][place].outcomes[area] for place in order]
-                table[row, area] = precision_curves(letters, int(num_truths[name][area]))
+            table[row, area] = one.curves(area)
     categories = tuple(
-        CategoryPrecision(name, frequency_of[name], int(num_truths[name][0]), _mean(table[row, 0]))
-        for row, name in enumerate(names)
+        CategoryPrecision(one.name, one.frequency, int(one.num_truths[:, 0].sum()), _mean(curves))
+        for one, curves in zip(ranked, table[:, 0], strict=True)
     )
     by_area = dict(zip(AREAS, (_mean(table[:, area]) for area in range(len(AREAS))), strict=True))
     return PrecisionSummary(
@@ -222,28 +211,96 @@ def summarise_precision(images: Sequence[ImageOutcomes]) -> PrecisionSummary:
         medium=by_area["medium"],
         large=by_area["large"],
         num_truths=sum(one.num_truths for one in categories),
-        num_masks=sum(map(len, masks.values())),
+        num_masks=sum(len(one.image_of) for one in ranked),
         categories=categories,
         frequencies=_by_frequency(categories),
     )
 
 
-def precision_curves(letters: Sequence[str], num_truths: int) -> FloatTable:
-    """Precision at 101 recalls from 0 to 1, (thresholds, 101), of masks in the order of their rank.
+def bootstrap_precision(
+    images: Sequence[ImageOutcomes], seed: int, num_draws: int = 200
+) -> Estimate:
+    """Average precision and its 95% interval from drawing the images anew, each with all its masks."""
+    ranked = _rank(images)
+    ap = _mean(np.array([_mean(one.curves(0)) for one in ranked]))
+    if math.isnan(ap):
+        return Estimate(math.nan, math.nan, math.nan)
+    rng = np.random.default_rng(seed)
+    draws = rng.multinomial(len(images), np.full(len(images), 1 / len(images)), size=num_draws)
+    values = np.array(
+        [_mean(np.array([_mean(o.curves(0, draw)) for o in ranked])) for draw in draws]
+    )
+    low, high = np.nanquantile(values, (0.025, 0.975))
+    return Estimate(ap, float(low), float(high))
 
-    letters: of each mask one for every threshold, see MaskOutcome. The precision at a recall is the best at that recall or a
-    higher one, and 0 where it is never reached.
+
+def precision_curves(is_true: IntTable, is_false: IntTable, num_truths: int) -> FloatTable:
+    """Precision at 101 recalls from 0 to 1, (thresholds, 101), of N masks in the order of their rank.
+
+    is_true, is_false: (thresholds, N), how often each mask counts as such. The precision at a recall is the best at that
+    recall or a higher one, and 0 where it is never reached.
     """
-    codes = np.array([list(one) for one in letters], dtype="<U1").reshape(-1, len(IOU_THRESHOLDS)).T
-    true, false = (codes == _TRUE).cumsum(axis=1), (codes == _FALSE).cumsum(axis=1)
+    true, false = is_true.cumsum(axis=1), is_false.cumsum(axis=1)
     precision = true / np.maximum(true + false, 1)
     precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-    curves = np.zeros((len(IOU_THRESHOLDS), len(_RECALLS)))
+    curves = np.zeros((len(is_true), len(_RECALLS)))
     for curve, found, values in zip(curves, true / num_truths, precision, strict=True):
         places = np.searchsorted(found, _RECALLS, side="left")
         reached = places < len(values)
         curve[reached] = values[places[reached]]
     return curves
+
+
+@dataclass(frozen=True, eq=False)
+class _Ranked:
+    """The N masks of a category by falling score. letters: (N, areas, thresholds). num_truths: (images, areas)."""
+
+    name: str
+    frequency: Frequency | None
+    letters: npt.NDArray[np.str_]
+    image_of: IntTable
+    num_truths: IntTable
+
+    def curves(self, area: int, draw: IntTable | None = None) -> FloatTable:
+        """See precision_curves; NaN where there is no true mask. draw: how often each image counts, once by default."""
+        num_truths = self.num_truths[:, area]
+        weights = np.ones(len(self.image_of), dtype=np.int64)
+        if draw is not None:
+            num_truths, weights = num_truths * draw, draw[self.image_of]
+        if not num_truths.any():
+            return np.full((len(IOU_THRESHOLDS), len(_RECALLS)), np.nan)
+        letters = self.letters[:, area].T
+        is_true, is_false = (letters == _TRUE) * weights, (letters == _FALSE) * weights
+        return precision_curves(is_true, is_false, int(num_truths.sum()))
+
+
+def _rank(images: Sequence[ImageOutcomes]) -> list[_Ranked]:
+    """The categories with a true mask, by name."""
+    frequency_of = {one.category: one.frequency for image in images for one in image.truths}
+    num_truths = {
+        name: np.zeros((len(images), len(AREAS)), dtype=np.int64) for name in frequency_of
+    }
+    masks: dict[str, list[tuple[int, MaskOutcome]]] = {name: [] for name in frequency_of}
+    for row, image in enumerate(images):
+        for truth in image.truths:
+            num_truths[truth.category][row] += truth.counts
+        for mask in image.masks:
+            if mask.category in masks:
+                masks[mask.category].append((row, mask))
+    ranked = []
+    for name in sorted(frequency_of):
+        best = sorted(masks[name], key=lambda pair: -pair[1].score)
+        letters = [[list(letters) for letters in mask.outcomes] for _, mask in best]
+        ranked.append(
+            _Ranked(
+                name,
+                frequency_of[name],
+                np.array(letters, dtype="<U1").reshape(-1, len(AREAS), len(IOU_THRESHOLDS)),
+                np.array([row for row, _ in best], dtype=np.int64),
+                num_truths[name],
+            )
+        )
+    return ranked
 
 
 def _by_frequency(categories: Iterable[CategoryPrecision]) -> tuple[FrequencyPrecision, ...]:

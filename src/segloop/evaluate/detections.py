@@ -5,7 +5,6 @@ A source is a value that can be sent to another process; started there, it opens
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -17,6 +16,7 @@ import numpy as np
 
 from segloop.data.coco_instances import CocoInstances
 from segloop.data.sample import Sample
+from segloop.data.sets.outlines import read_json
 from segloop.errors import InputError
 from segloop.geometry.frames import FloatArray
 from segloop.prompts.simulate import truth_box
@@ -120,12 +120,7 @@ def read_detections(
     Boxes are cut to their images. Raises InputError for a file that cannot be read, an image or a category that the dataset
     lacks, a score that is no number, and a box that is empty or outside its image.
     """
-    try:
-        content = json.loads(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-    except ValueError as error:
-        raise InputError(f"{path} is not JSON: {error}") from error
+    content = read_json(path)
     if not isinstance(content, list):
         raise InputError(f"{path} is not COCO results: a list of detections is wanted")
     names = {category.id: category.name for category in dataset.categories}

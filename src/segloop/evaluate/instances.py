@@ -18,6 +18,7 @@ from segloop.evaluate.average_precision import (
     ImageOutcomes,
     PrecisionSummary,
     ScoredMask,
+    bootstrap_precision,
     countable,
     match_masks,
     summarise_precision,
@@ -118,6 +119,7 @@ class LevelSummary:
     """The numbers at one level of noise; the IoUs are means over true masks, NaN where the boxes are not the truth's."""
 
     noise: float
+    ap: Estimate
     precision: PrecisionSummary
     first_iou: Estimate
     iou: Estimate
@@ -221,10 +223,12 @@ def summarise_instances(result: InstancesResult) -> InstancesSummary:
             for _ in level.scores
         ]
         scores = [score for level in inside for score in level.scores]
+        outcomes = [level.outcomes for level in inside]
         levels.append(
             LevelSummary(
                 noise,
-                summarise_precision([level.outcomes for level in inside]),
+                bootstrap_precision(outcomes, result.protocol.seed),
+                summarise_precision(outcomes),
                 bootstrap_mean([one.first_iou for one in scores], names, result.protocol.seed),
                 bootstrap_mean([one.iou for one in scores], names, result.protocol.seed),
             )

@@ -4,7 +4,9 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from segloop.cli.main import build_app
@@ -97,3 +99,28 @@ def test_a_first_click_of_another_kind_is_refused(data: Path, tmp_path: Path) ->
     result = CliRunner().invoke(build_app(), arguments, catch_exceptions=False)
     assert result.exit_code == 2
     assert "center or random, not 'edge'" in result.stderr
+
+
+def test_a_set_of_the_paper_stands_beside_what_was_published(
+    toy_export: ExportReport, tmp_path: Path
+) -> None:
+    image = tmp_path / "dsb2018" / "stage1_train" / "00ae"
+    for part in ("images", "masks"):
+        (image / part).mkdir(parents=True)
+    Image.new("RGB", (40, 30), (20, 60, 90)).save(image / "images" / "00ae.png")
+    mask = np.zeros((30, 40), dtype=np.uint8)
+    mask[5:20, 10:30] = 255
+    Image.fromarray(mask).save(image / "masks" / "1.png")
+    arguments = ["evaluate", "points", f"BBBC038v1={tmp_path / 'dsb2018'}", "--no-baselines"]
+    arguments += ["--model", str(toy_export.folder), "-o", str(tmp_path / "out")]
+    arguments += ["--max-clicks", "9"]
+    result = CliRunner().invoke(build_app(), arguments, catch_exceptions=False)
+    assert result.exit_code == 0, result.stderr
+    row = next(line for line in result.stdout.splitlines() if line.startswith("| BBBC038v1"))
+    assert row.endswith("| 227 | 10506 | +44.7 |")
+    assert "Mean of 1 of 23 sets" in result.stdout
+
+    arguments[2] = f"BBBC039={tmp_path}"
+    result = CliRunner().invoke(build_app(), arguments, catch_exceptions=False)
+    assert result.exit_code == 2
+    assert "no data set BBBC039" in result.stderr

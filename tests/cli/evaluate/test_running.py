@@ -18,15 +18,16 @@ def test_sets_have_names_and_samples(data: Path) -> None:
 
 
 def test_a_stamp_changes_with_any_file_below(data: Path) -> None:
-    before = stamp_of(data)
-    assert stamp_of(data) == before
+    before = stamp_of([data])
+    assert stamp_of([data]) == before
     os.utime(data / "1.jpg", ns=(1, 1))
-    touched = stamp_of(data)
+    touched = stamp_of([data])
     assert touched != before
     (data / "below").mkdir()
     (data / "below" / "2.jpg").write_bytes(b"")
-    assert stamp_of(data) not in {before, touched}
-    assert stamp_of(data / "0.jpg") != stamp_of(data / "0.json")
+    assert stamp_of([data]) not in {before, touched}
+    assert stamp_of([data / "0.jpg"]) != stamp_of([data / "0.json"])
+    assert stamp_of([data], ["a"]) != stamp_of([data], ["b"])
 
 
 def test_processes_share_the_processors() -> None:
@@ -37,3 +38,8 @@ def test_processes_share_the_processors() -> None:
     assert threads(None, 1) is None
     assert threads(None, 1000) == 1
     assert threads(3, 2) == 3
+
+
+def test_two_sets_of_one_name_are_refused(data: Path) -> None:
+    with pytest.raises(InputError, match="two sets are called rectangles"):
+        open_sets([str(data), str(data)])

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -20,6 +21,9 @@ from segloop.cli.evaluate.running import (
     score_sets,
 )
 from segloop.cli.options import DeviceOption, ModelOption, OutOption, ThreadsOption
+
+if TYPE_CHECKING:
+    from segloop.evaluate.points import PointsResult
 
 
 def evaluate_points(
@@ -54,6 +58,7 @@ def evaluate_points(
     [bold]Example[/bold]
 
       segloop evaluate points coco.tar davis.tar -o scores --jobs 2
+      segloop evaluate points BBBC038v1=dsb2018 TimberSeg=timberseg -o scores
     """
     from segloop.cli.results import prepare_folder
     from segloop.evaluate.baselines import evaluate_baselines
@@ -63,7 +68,7 @@ def evaluate_points(
 
     first: Literal["center", "random"] = first_click  # type: ignore[assignment]  # checked there
     protocol = PointsProtocol(max_clicks=max_clicks, limit=limit, seed=seed, first_click=first)
-    sets = open_sets(data)
+    sets = open_sets(data, seed)
     load = loader(model, device, threads, jobs)
     identity = load().spec.identity
     prepare_folder(out)
@@ -78,4 +83,26 @@ def evaluate_points(
         floors = score_sets("baselines", sets, evaluate_floors, {}, running)
     written = write_points(out, results, floors)
     typer.echo(points_table(results, floors), nl=False)
+    if comparison := beside_known(results):
+        typer.echo(f"\n{comparison}", nl=False)
     typer.echo(f"\n{written}")
+
+
+def beside_known(results: Sequence[PointsResult]) -> str:
+    """A table beside the published figures, where any of the paper's 23 sets was scored; otherwise nothing."""
+    from segloop.data.sets.registry import SETS
+    from segloop.evaluate.published import SetScore, beside_published, published_table
+    from segloop.evaluate.summary import summarise
+
+    known = {name.lower() for name in SETS}
+    scores = [
+        SetScore(
+            one.name,
+            summarise(one).clicks[0].iou.mean,
+            one.counts.num_images,
+            one.counts.num_masks,
+        )
+        for one in results
+        if one.name.lower() in known
+    ]
+    return published_table(beside_published(scores)) if scores else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar
 import typer
 
 from segloop.cli.console import LOG_SECONDS, progress_bar
+from segloop.errors import InputError
 
 if TYPE_CHECKING:
     from segloop.evaluate.run import Journal
@@ -25,8 +26,9 @@ Result = TypeVar("Result")
 DataArgument = Annotated[
     list[str],
     typer.Argument(
-        metavar="TAR_OR_FOLDER...",
-        help="Images with masks in SA-1B layout; a folder of tars stands for its tars.",
+        metavar="TAR_OR_FOLDER|SET=FOLDER...",
+        help="Images with masks in SA-1B layout (a folder of tars stands for its tars), or one of the paper's 23 sets, "
+        "such as BBBC038v1=FOLDER, as it was unpacked.",
         show_default=False,
     ),
 ]
@@ -34,7 +36,10 @@ LimitOption = Annotated[
     int | None,
     typer.Option(min=1, help="So many images of each set; all by default.", show_default=False),
 ]
-SeedOption = Annotated[int, typer.Option(help="Draws the images of --limit.")]
+SeedOption = Annotated[
+    int,
+    typer.Option(help="Draws the images of --limit, and those of sets too large to score whole."),
+]
 JobsOption = Annotated[
     int, typer.Option("--jobs", "-j", min=1, help="Processes; each has a model of its own.")
 ]
@@ -77,23 +82,49 @@ class Evaluate(Protocol[Result]):  # type: ignore[misc]
         ...
 
 
-def open_sets(data: Sequence[str]) -> list[EvaluationSet]:
-    """The datasets at these paths; InputError names what cannot be opened."""
-    from segloop.data.sa1b import find_sa1b, open_sa1b
+def open_sets(data: Sequence[str], seed: int = 0) -> list[EvaluationSet]:
+    """The datasets at these paths, or under these names as SET=FOLDER; InputError names what cannot be opened.
 
+    seed draws the images of a set that is too large to be scored whole.
+    """
     opened = []
-    for path in find_sa1b(data):
-        dataset = open_sa1b(path)
-        opened.append(EvaluationSet(dataset.name, dataset, stamp_of(path)))
+    for text in data:
+        name, equals, folder = text.partition("=")
+        if equals and not Path(text).exists():
+            opened.append(_open_named(name, folder, seed))
+        else:
+            opened += _open_sa1b(text)
+    names = [one.name for one in opened]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise InputError(f"two sets are called {twice[0]}: score them in two runs, or rename one")
     return opened
 
 
-def stamp_of(path: Path) -> str:
-    """Tells a file, or all files below a folder, from another state of theirs: by names, sizes and dates."""
+def _open_sa1b(text: str) -> list[EvaluationSet]:
+    from segloop.data.sa1b import find_sa1b, open_sa1b
+
+    opened = [(path, open_sa1b(path)) for path in find_sa1b([text])]
+    return [EvaluationSet(dataset.name, dataset, stamp_of([path])) for path, dataset in opened]
+
+
+def _open_named(name: str, folder: str, seed: int) -> EvaluationSet:
+    from segloop.data.sets.registry import open_set
+
+    listed = open_set(name, folder, seed=seed)
+    truths = (repr(entry.truth) for entry in listed.entries)
+    return EvaluationSet(
+        listed.name, listed, stamp_of([entry.image for entry in listed.entries], truths)
+    )
+
+
+def stamp_of(paths: Iterable[Path], notes: Iterable[str] = ()) -> str:
+    """Tells files, and all files below folders, from another state of theirs: by names, sizes and dates, and notes."""
     digest = hashlib.sha256()
-    for file in sorted(_files(path)):
+    for file in (file for path in paths for file in sorted(_files(path))):
         status = file.stat()
         digest.update(f"{file.name}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
+    for note in notes:
+        digest.update(note.encode())
     return digest.hexdigest()[:16]
 
 

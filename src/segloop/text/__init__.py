@@ -1,0 +1,1 @@
+"""Words to vectors, as CLIP makes them; a prompt carries a vector, never words (paper §7.5)."""

@@ -1,0 +1,106 @@
+"""Edges from masks, without having learnt any: the paper's second zero-shot task (§7.2, appendix D.2).
+
+A grid of points, three masks each, none filtered but by suppression; the gradient of every mask's probability on its outer
+boundary; the largest of all; thinned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import cv2
+import numpy as np
+
+from segloop.backends.base import Embedding
+from segloop.data.image import ImageArray
+from segloop.errors import InputError
+from segloop.evaluate.edge_maps import gradient, scale_to_one, thin_edges
+from segloop.geometry.frames import BoolArray, FloatArray
+from segloop.geometry.grids import point_grid
+from segloop.geometry.masks import MaskBatch
+from segloop.geometry.suppression import suppress_boxes
+from segloop.prompts.prompt import Prompt
+
+_POINTS_AT_ONCE = 16
+
+
+@dataclass(frozen=True)
+class EdgeConfig:
+    """How edges are found; the defaults are the paper's (16 x 16 points, box suppression at .7)."""
+
+    points_per_side: int = 16
+    box_nms_threshold: float = 0.7
+
+    def __post_init__(self) -> None:
+        if self.points_per_side < 1:
+            raise InputError(f"points_per_side must be at least 1, got {self.points_per_side}")
+        if not 0 <= self.box_nms_threshold <= 1:
+            raise InputError(f"box_nms_threshold is from 0 to 1, got {self.box_nms_threshold}")
+
+
+class EdgeSegmenter(Protocol):
+    """What this task needs of a predictor."""
+
+    def encode(self, image: ImageArray) -> Embedding:
+        """Encode one image."""
+        ...
+
+    def segment(
+        self, embedding: Embedding, prompts: Sequence[Prompt], *, outputs: Literal["three"]
+    ) -> MaskBatch:
+        """Three masks for every prompt."""
+        ...
+
+
+def find_edges(
+    predictor: EdgeSegmenter,
+    image: ImageArray,
+    config: EdgeConfig = EdgeConfig(),
+) -> FloatArray:
+    """The soft edge map (H, W), 0 to 1, of an image (H, W, 3)."""
+    embedding = predictor.encode(image)
+    boxes, scores, logits = _collect(predictor, embedding, config)
+    edges = np.zeros(image.shape[:2], dtype=np.float32)
+    for row in suppress_boxes(boxes, scores, config.box_nms_threshold):
+        (full,) = embedding.frame.logits_to_image(logits[row][None])
+        np.maximum(edges, boundary_gradient(full), out=edges)
+    return thin_edges(scale_to_one(edges))
+
+
+def boundary_gradient(logits: FloatArray) -> FloatArray:
+    """Sobel's gradient of a mask's probability (H, W) on the pixels just outside the mask, 0 elsewhere."""
+    probability = 1 / (1 + np.exp(-np.clip(logits, -30, 30)))
+    strength = gradient(np.asarray(probability, dtype=np.float32))
+    return np.where(outer_boundary(logits > 0), strength, np.float32(0))
+
+
+def outer_boundary(mask: BoolArray) -> BoolArray:
+    """Pixels (H, W) that are not of the mask but touch it, by one of eight neighbours."""
+    grown = cv2.dilate(mask.astype(np.uint8), np.ones((3, 3), dtype=np.uint8))
+    return np.asarray(grown, dtype=np.bool_) & ~mask
+
+
+def _collect(
+    predictor: EdgeSegmenter, embedding: Embedding, config: EdgeConfig
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Boxes, predicted IoU and low-resolution logits of all masks that are not empty."""
+    found = list(_segment_grid(predictor, embedding, config.points_per_side))
+    columns = tuple(
+        np.concatenate([getattr(masks, name) for masks in found])
+        for name in ("boxes_xyxy", "predicted_iou", "logits")
+    )
+    boxes, scores, logits = columns
+    return boxes, scores, logits
+
+
+def _segment_grid(
+    predictor: EdgeSegmenter, embedding: Embedding, points_per_side: int
+) -> Iterator[MaskBatch]:
+    height, width = embedding.frame.image_hw
+    points = point_grid(points_per_side) * np.array([width, height], dtype=np.float32)
+    for start in range(0, len(points), _POINTS_AT_ONCE):
+        some = [Prompt(points_xy=[xy]) for xy in points[start : start + _POINTS_AT_ONCE]]
+        masks = predictor.segment(embedding, some, outputs="three")
+        yield masks.select(masks.areas > 0)

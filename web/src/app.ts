@@ -2,12 +2,12 @@
  * Puts the parts together: the picture and its view, the session's marks, the decoder, and what the page shows of them.
  */
 import type { Image } from "./api/client";
-import { objectColor } from "./canvas/paint";
 import { PointerInput, type Place, type PointerState } from "./canvas/pointer";
 import { EMPTY_SCENE, Stage, type Scene } from "./canvas/stage";
 import { Viewport } from "./canvas/viewport";
 import { screenToImage, visibleRegion } from "./geometry/view";
 import type { Parts } from "./inspect";
+import { objectColor } from "./masks/colors";
 import type { Box } from "./masks/mask";
 import * as work from "./session/session";
 import { SessionStore } from "./store/sessions";
@@ -61,7 +61,7 @@ export class App {
       take: (mask, predictedIou) => this.#change(work.take(this.#session, mask, predictedIou)),
       failed: (error) => this.#notices.fail(error),
       say: (text) => this.#notices.say(text),
-    });
+    }, this.#space.worker);
     new PointerInput(this.#stage.canvas, this.#pointerState, this.#pointerHandlers());
     this.#listenToKeys();
     listenToFiles(part("drop"), (files) => void this.upload(files));
@@ -104,7 +104,7 @@ export class App {
     try {
       const isOpen = await this.#space.open(image, (picture) => {
         this.#stage.setPicture(picture);
-        this.#panel.setPicture(picture);
+        this.#panel.setPicture(picture.smallest);
         this.#viewport.fit();
         this.#show();
       });
@@ -200,7 +200,7 @@ export class App {
   #change(session: work.Session, decodes = false): void {
     this.#session = session;
     this.#keeper.keep(session);
-    this.#scene = { ...this.#scene, hover: null };
+    if (!decodes) this.#scene = { ...this.#scene, hover: null }; // else it stays until the answer is there
     this.#space.dropPreview();
     if (decodes) this.#decodeCurrent();
     else this.#decodeIfDue();
@@ -222,6 +222,7 @@ export class App {
     if (!answer || current !== this.#session.current) return; // a later mark has overtaken it
     this.#session = work.acceptLogits(this.#session, answer);
     this.#keeper.keep(this.#session);
+    this.#scene = { ...this.#scene, hover: null };
     this.#notices.say(factsOf(this.#session.current));
     this.#show();
   }
@@ -331,9 +332,9 @@ export class App {
   }
 
   #export(kind: ExportKind): void {
-    const { picture, image } = this.#space;
-    if (!picture || !image) return;
-    exportCurrent(kind, this.#session.current, picture, image.name).then(
+    const { content, image, worker } = this.#space;
+    if (!content || !image) return;
+    exportCurrent(kind, this.#session.current, { content, name: image.name }, worker).then(
       (text) => text && this.#notices.say(text),
       (error: unknown) => this.#notices.fail(error),
     );

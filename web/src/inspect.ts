@@ -1,7 +1,8 @@
 /** The page in plain values, for tests; nothing on the page uses it. */
 import type { Scene } from "./canvas/stage";
 import type { View } from "./geometry/view";
-import { encode, type Rle } from "./masks/rle";
+import type { Rle } from "./masks/rle";
+import { rleOf } from "./masks/shape";
 import type { Session } from "./session/session";
 import type { Workspace } from "./tools/workspace";
 import { maskAtHand } from "./ui/present";
@@ -40,5 +41,5 @@ export function describe({ session, space, view, scene, numEverything, isSaved }
 export function maskOf({ current, objects }: Session, index?: number): Rle | null {
   const mask =
     index === undefined ? maskAtHand(current) : index >= 100 ? objects[index - 100]?.mask : current.answer?.masks[index];
-  return mask ? encode(mask) : null;
+  return mask ? rleOf(mask) : null;
 }

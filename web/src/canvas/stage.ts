@@ -1,15 +1,21 @@
 /**
  * Draws the picture and what is known of it: everything in image pixels, moved by one view.
  */
-import type { Box, Mask } from "../masks/mask";
-import { outline } from "../masks/outline";
+import type { Box } from "../geometry/frame";
 import type { View } from "../geometry/view";
-import { CURRENT, cssColor, NEGATIVE, POSITIVE, tint, type Color } from "./paint";
+import { CURRENT, cssColor, type Color } from "../masks/colors";
+import type { Shape } from "../masks/shape";
+import { pathOf } from "./path";
+import type { Pyramid } from "./pyramid";
+
+const POSITIVE = "#0f9d58";
+const NEGATIVE = "#d93040";
+const TINT = 0.44;
 
 export interface Scene {
   /** Finished objects and their colours, and everything's masks. */
-  layers: { mask: Mask; color: Color; strong: boolean }[];
-  current: Mask | null;
+  layers: { mask: Shape; color: Color; strong: boolean }[];
+  current: Shape | null;
   /** A preview under the mouse: its picture and the rectangle of the image that it covers. */
   hover: { picture: OffscreenCanvas; x: number; y: number; width: number; height: number } | null;
   points: readonly { x: number; y: number; label: 0 | 1 }[];
@@ -28,10 +34,9 @@ export class Stage {
   width = 1;
   height = 1;
   readonly #context: CanvasRenderingContext2D;
-  #picture: ImageBitmap | null = null;
+  #picture: Pyramid | null = null;
   #scene: Scene = EMPTY_SCENE;
   #asked = false;
-  #outlines = new WeakMap<Mask, Path2D>();
 
   constructor(
     readonly canvas: HTMLCanvasElement,
@@ -48,7 +53,7 @@ export class Stage {
     }).observe(canvas);
   }
 
-  setPicture(picture: ImageBitmap | null): void {
+  setPicture(picture: Pyramid | null): void {
     this.#picture?.close();
     this.#picture = picture;
     this.redraw();
@@ -77,9 +82,7 @@ export class Stage {
     if (!this.#picture) return;
     const { scale, x, y } = this.view;
     context.setTransform(scale * ratio, 0, 0, scale * ratio, x * ratio, y * ratio);
-    context.imageSmoothingEnabled = scale < 4;
-    context.imageSmoothingQuality = "high";
-    context.drawImage(this.#picture, 0, 0);
+    this.#picture.draw(context, scale * ratio);
     this.#drawMasks(context);
     this.#drawMarks(context);
   }
@@ -87,13 +90,9 @@ export class Stage {
   #drawMasks(context: CanvasRenderingContext2D): void {
     const scene = this.#scene;
     for (const { mask, color, strong } of scene.layers) {
-      context.drawImage(tint(mask, color), 0, 0);
-      if (strong) this.#stroke(context, mask, color);
+      this.#drawMask(context, mask, color, strong);
     }
-    if (scene.current) {
-      context.drawImage(tint(scene.current, CURRENT), 0, 0);
-      this.#stroke(context, scene.current, CURRENT);
-    }
+    if (scene.current) this.#drawMask(context, scene.current, CURRENT, true);
     if (scene.hover) {
       const { picture, x, y, width, height } = scene.hover;
       context.imageSmoothingEnabled = true;
@@ -101,23 +100,18 @@ export class Stage {
     }
   }
 
-  /** A light line beneath a coloured one: seen on any ground. */
-  #stroke(context: CanvasRenderingContext2D, mask: Mask, color: Color): void {
-    const path = this.#path(mask);
-    context.lineJoin = "round";
+  /** In a translucent colour, and where strong with a light line beneath a coloured one: seen on any ground. */
+  #drawMask(context: CanvasRenderingContext2D, mask: Shape, color: Color, strong: boolean): void {
+    const path = pathOf(mask);
+    context.fillStyle = cssColor(color, TINT);
+    context.fill(path);
+    if (!strong) return;
+    context.lineJoin = "bevel";
     for (const [style, width] of [["rgb(255 255 255 / 85%)", 3.4], [cssColor(color), 1.8]] as const) {
       context.strokeStyle = style;
       context.lineWidth = width / this.view.scale;
       context.stroke(path);
     }
-  }
-
-  #path(mask: Mask): Path2D {
-    const known = this.#outlines.get(mask);
-    if (known) return known;
-    const path = outlinePath(mask);
-    this.#outlines.set(mask, path);
-    return path;
   }
 
   #drawMarks(context: CanvasRenderingContext2D): void {
@@ -182,13 +176,4 @@ function drawCursor(context: CanvasRenderingContext2D, cursor: { x: number; y: n
     context.lineWidth = width * unit;
     context.stroke();
   }
-}
-
-function outlinePath(mask: Mask): Path2D {
-  const path = new Path2D();
-  for (const ring of outline(mask)) {
-    ring.forEach(({ x, y }, index) => (index ? path.lineTo(x, y) : path.moveTo(x, y)));
-    path.closePath();
-  }
-  return path;
 }

@@ -59,18 +59,18 @@ export function logitsToImage(logits: Float32Array, frame: Frame, window?: Windo
   return out;
 }
 
-/** The mask of logits above a threshold at the image's size, without the logits of all pixels in between. */
-export function logitsToMask(logits: Float32Array, frame: Frame, threshold = 0): Mask {
-  const { imageWidth: width, imageHeight: height } = frame;
-  const data = new Uint8Array(width * height);
+/** The mask of logits above a threshold, of the window of the image that holds all of it: null where it is empty. */
+export function logitsToMask(logits: Float32Array, frame: Frame, threshold = 0): (Mask & { x0: number; y0: number }) | null {
   const window = windowAbove(logits, frame, threshold);
-  if (window) {
-    forEachRow(logits, frame, window, (row, values) => {
-      const start = (window.y0 + row) * width + window.x0;
-      for (let x = 0; x < values.length; x++) data[start + x] = values[x]! > threshold ? 1 : 0;
-    });
-  }
-  return { width, height, data };
+  if (!window) return null;
+  const { x0, y0, x1, y1 } = window;
+  const [width, height] = [x1 - x0, y1 - y0];
+  const data = new Uint8Array(width * height);
+  forEachRow(logits, frame, window, (row, values) => {
+    const start = row * width;
+    for (let x = 0; x < width; x++) data[start + x] = values[x]! > threshold ? 1 : 0;
+  });
+  return { width, height, data, x0, y0 };
 }
 
 /** Logit pixels that a logit reaches to on either side, through both bilinear steps. */

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { cocoJson } from "./coco";
-import type { Mask } from "./mask";
 import { decode, type Rle } from "./rle";
+import { rleOf, shapeOf, type Shape } from "./shape";
 
 interface Coco {
   images: { id: number; file_name: string; width: number; height: number }[];
@@ -17,8 +17,8 @@ interface Coco {
   }[];
 }
 
-function maskOf(...rows: string[]): Mask {
-  return { width: rows[0]!.length, height: rows.length, data: Uint8Array.from(rows.join(""), Number) };
+function maskOf(...rows: string[]): Shape {
+  return shapeOf({ width: rows[0]!.length, height: rows.length, data: Uint8Array.from(rows.join(""), Number) });
 }
 
 const CUP = maskOf("00000", "00110", "00111");
@@ -52,7 +52,8 @@ describe("COCO's instances file", () => {
     expect(annotations.map((one) => one.bbox)).toEqual([[2, 1, 3, 2], [0, 0, 1, 2], [0, 0, 1, 2]]);
     expect(annotations.map((one) => one.area)).toEqual([5, 2, 2]);
     expect(annotations.map((one) => one.segmentation.size)).toEqual([[3, 5], [3, 5], [3, 5]]);
-    expect(annotations.map((one) => decode(one.segmentation))).toEqual([CUP, SPOON, SPOON]);
+    expect(annotations.map((one) => one.segmentation)).toEqual([CUP, SPOON, SPOON].map(rleOf));
+    expect(decode(annotations[1]!.segmentation).data.indexOf(1)).toBe(0);
   });
 
   it("is a file without annotations where nothing is finished", () => {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { area, box, paste, type Mask } from "./mask";
+import { area, box, type Mask } from "./mask";
 
 function maskOf(...rows: string[]): Mask {
   return { width: rows[0]!.length, height: rows.length, data: Uint8Array.from(rows.join(""), Number) };
@@ -16,10 +16,5 @@ describe("a mask", () => {
     const mask = maskOf(...rows);
     expect(area(mask)).toBe(pixels);
     expect(box(mask)).toEqual(edges && { x0: edges[0], y0: edges[1], x1: edges[2], y1: edges[3] });
-  });
-
-  it("of a part goes to its place in the whole", () => {
-    const whole = paste(maskOf("11", "01", "10"), 2, 1, 5, 4);
-    expect(whole).toEqual(maskOf("00000", "00110", "00010", "00100"));
   });
 });

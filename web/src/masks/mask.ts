@@ -12,7 +12,8 @@ export interface Mask {
 
 export function area(mask: Mask): number {
   let sum = 0;
-  for (const value of mask.data) sum += value;
+  const { data } = mask; // an iterator over as many pixels takes ten times as long
+  for (let index = 0; index < data.length; index++) sum += data[index]!;
   return sum;
 }
 
@@ -29,13 +30,4 @@ export function box(mask: Mask): Box | null {
     y1 = y;
   }
   return x1 < 0 ? null : { x0, y0, x1, y1 };
-}
-
-/** A mask of a part of an image in a mask of all of it. */
-export function paste(mask: Mask, x0: number, y0: number, width: number, height: number): Mask {
-  const data = new Uint8Array(width * height);
-  for (let y = 0; y < mask.height; y++) {
-    data.set(mask.data.subarray(y * mask.width, (y + 1) * mask.width), (y0 + y) * width + x0);
-  }
-  return { width, height, data };
 }

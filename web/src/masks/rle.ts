@@ -7,23 +7,43 @@ export interface Rle {
   counts: string;
 }
 
-export function encode(mask: Mask): Rle {
-  const { width, height, data } = mask;
-  const counts: number[] = [];
-  let run = 0;
-  let value = 0;
-  for (let x = 0; x < width; x++) {
-    for (let at = x; at < data.length; at += width) {
-      if (data[at]! !== value) {
-        counts.push(run);
-        run = 0;
-        value = 1 - value;
-      }
-      run++;
+/** Where a mask lies in an image, and the image's size. */
+export interface Place {
+  x0: number;
+  y0: number;
+  width: number;
+  height: number;
+}
+
+/** Of a mask of all the image, or of one of a part of it with nothing around. */
+export function encode(mask: Mask, place: Place = { x0: 0, y0: 0, width: mask.width, height: mask.height }): Rle {
+  const { x0, y0, width, height } = place;
+  const flips: number[] = [];
+  columnFlips(mask).forEach((column, x) => {
+    for (const y of column) {
+      const at = (x0 + x) * height + y0 + y;
+      // A column that ends within and the next that begins within are one run.
+      if (flips.at(-1) === at) flips.pop();
+      else flips.push(at);
+    }
+  });
+  const last = width * height;
+  if (flips.at(-1) !== last) flips.push(last);
+  return { size: [height, width], counts: compress(flips.map((at, index) => at - (flips[index - 1] ?? 0))) };
+}
+
+/** For each column the rows at which it goes in or out; read row by row, as the pixels lie in memory. */
+function columnFlips({ width, height, data }: Mask): number[][] {
+  const columns = Array.from({ length: width }, (): number[] => []);
+  for (let y = 0; y <= height; y++) {
+    const row = y * width;
+    for (let x = 0; x < width; x++) {
+      const above = y > 0 ? data[row - width + x]! : 0;
+      const here = y < height ? data[row + x]! : 0;
+      if (above !== here) columns[x]!.push(y);
     }
   }
-  counts.push(run);
-  return { size: [height, width], counts: compress(counts) };
+  return columns;
 }
 
 /** Throws RangeError where the runs do not fill the size. */
@@ -35,8 +55,10 @@ export function decode(rle: Rle): Mask {
   for (const run of decompress(rle.counts)) {
     const stop = at + run;
     if (run < 0 || stop > data.length) throw new RangeError("run lengths exceed the mask's size");
-    if (value) {
-      for (; at < stop; at++) data[(at % height) * width + Math.floor(at / height)] = 1;
+    while (value && at < stop) {
+      const x = Math.floor(at / height);
+      const end = Math.min(stop, (x + 1) * height);
+      for (let y = at - x * height; at < end; at++, y++) data[y * width + x] = 1;
     }
     at = stop;
     value = 1 - value;

@@ -1,9 +1,10 @@
 import { describe, expect, it } from "vitest";
-import type { Mask } from "../masks/mask";
+import type { Shape } from "../masks/shape";
 import * as work from "./session";
 import type { Answer, Session } from "./session";
 
-const MASK: Mask = { width: 1, height: 1, data: Uint8Array.of(1) };
+const EDGES = { x0: 0, y0: 0, x1: 0, y1: 0 };
+const MASK: Shape = { width: 1, height: 1, area: 1, box: EDGES, counts: "01", rings: [Int32Array.of(0, 0, 1, 0, 1, 1, 0, 1)] };
 const BOX = { x0: 1, y0: 2, x1: 3, y1: 4 };
 const POINT = { x: 5, y: 6, label: 1 } as const;
 
@@ -37,7 +38,18 @@ describe("the object at hand", () => {
     expect(session.current.chosen).toBe(1);
     session = work.addPoint(work.choose(session, 2), { ...POINT, label: 0 });
     expect(session.current.points.map((one) => one.label)).toEqual([1, 0]);
-    expect(session.current.previous).toEqual({ embedding: "e", logits: given.logits[2] });
+    expect(session.current.previous).toEqual({ embedding: "e", logits: given.logits[2], mask: null });
+  });
+
+  it("feeds the chosen mask back where the answer came without logits", () => {
+    const given = { ...answer(0.2, 0.9), logits: [] };
+    let session = work.acceptLogits(work.addPoint(work.newSession("image"), POINT), given);
+    session = work.addPoint(work.choose(session, 0), POINT);
+    expect(session.current.previous).toEqual({ embedding: "e", logits: null, mask: given.masks[0] });
+    expect(session.current.previous!.mask).toBe(given.masks[0]);
+    expect(session.current.mask).toBeNull();
+    expect(work.addPoint(session, POINT).current.previous).toEqual(session.current.previous);
+    expect(work.removeLast(session).current).toMatchObject({ points: [POINT], previous: null });
   });
 
   it("chooses only among the masks there are", () => {

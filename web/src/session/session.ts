@@ -1,6 +1,6 @@
 /** The work on one image: the object at hand, the finished ones, and the way back. Values; nothing here changes one. */
 import type { Box } from "../geometry/frame";
-import type { Mask } from "../masks/mask";
+import type { Shape } from "../masks/shape";
 import type { LabelledPoint } from "../prompts/prompt";
 
 const MOST_STEPS = 200;
@@ -11,16 +11,16 @@ export interface Answer {
   logits: readonly Float32Array[];
   predictedIou: readonly number[];
   /** At the image's size. */
-  masks: readonly Mask[];
+  masks: readonly Shape[];
 }
 
 export interface CurrentObject {
   points: readonly LabelledPoint[];
   box: Box | null;
   /** A rough mask to begin from. */
-  mask: Mask | null;
-  /** Of an earlier answer, to be fed back. */
-  previous: { embedding: string; logits: Float32Array } | null;
+  mask: Shape | null;
+  /** Of an earlier answer, to be fed back: its logits, or its mask where it came without. */
+  previous: { embedding: string; logits: Float32Array; mask: null } | { embedding: string; logits: null; mask: Shape } | null;
   answer: Answer | null;
   chosen: number;
   /** Given back when a reopened object is finished again. */
@@ -31,7 +31,7 @@ export interface FinishedObject {
   id: number;
   name: string;
   hidden: boolean;
-  mask: Mask;
+  mask: Shape;
   predictedIou: number;
   work: CurrentObject;
 }
@@ -60,15 +60,24 @@ export function isEmpty(current: CurrentObject): boolean {
   return !current.points.length && !current.box && !current.mask;
 }
 
+/** No mark, no mask and no name: as at the beginning. */
+export function isUntouched(current: CurrentObject): boolean {
+  return isEmpty(current) && !current.answer && current.name === null;
+}
+
 function step(session: Session, change: Partial<Session>): Session {
   const past = [...session.past, { current: session.current, objects: session.objects }].slice(-MOST_STEPS);
   return { ...session, ...change, past, future: [] };
 }
 
 /** The mask chosen so far is fed back with the next mark. */
-function fedBack({ answer, chosen, previous }: CurrentObject): CurrentObject["previous"] {
-  const logits = answer?.logits[chosen];
-  return answer && logits ? { embedding: answer.embedding, logits } : previous;
+function fedBack({ answer, chosen, previous, mask: begun }: CurrentObject): CurrentObject["previous"] {
+  if (!answer) return previous;
+  const { embedding } = answer;
+  const logits = answer.logits[chosen];
+  if (logits) return { embedding, logits, mask: null };
+  const mask = answer.masks[chosen];
+  return mask && mask !== begun ? { embedding, logits: null, mask } : previous;
 }
 
 export function addPoint(session: Session, point: LabelledPoint): Session {
@@ -82,13 +91,13 @@ export function setBox(session: Session, box: Box): Session {
 }
 
 /** As a box does, with a mask that is its own answer. */
-export function setMask(session: Session, mask: Mask, predictedIou: number): Session {
+export function setMask(session: Session, mask: Shape, predictedIou: number): Session {
   const answer = { embedding: "", logits: [], predictedIou: [predictedIou], masks: [mask] };
   return step(session, { current: { ...NOTHING, name: session.current.name, mask, answer } });
 }
 
 /** A mask found elsewhere becomes a finished object, in one step. */
-export function take(session: Session, mask: Mask, predictedIou: number): Session {
+export function take(session: Session, mask: Shape, predictedIou: number): Session {
   const { current, objects, nextId } = finish(setMask(session, mask, predictedIou));
   return step(session, { current, objects, nextId });
 }

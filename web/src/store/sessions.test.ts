@@ -1,7 +1,7 @@
 import "fake-indexeddb/auto";
 import { IDBFactory } from "fake-indexeddb";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import type { Mask } from "../masks/mask";
+import { shapeOf, type Shape } from "../masks/shape";
 import * as work from "../session/session";
 import type { Session } from "../session/session";
 import { SessionStore } from "./sessions";
@@ -22,8 +22,9 @@ afterEach(() => {
   for (const store of opened.splice(0)) store.database.close();
 });
 
-function mask(seed: number): Mask {
-  return { width: 5, height: 4, data: Uint8Array.from({ length: 20 }, (_, index) => ((index * seed) % 3 === 1 ? 1 : 0)) };
+function mask(seed: number): Shape {
+  const data = Uint8Array.from({ length: 20 }, (_, index) => ((index * seed) % 3 === 1 ? 1 : 0));
+  return shapeOf({ width: 5, height: 4, data });
 }
 
 function answered(session: Session, seed: number, numLogits = 8): Session {

@@ -1,23 +1,21 @@
 /** The work on each image in the browser's own database, within a bound: the images worked on longest ago make room. */
 import { openDB, type DBSchema, type IDBPDatabase } from "idb";
-import type { FinishedObject, Session } from "../session/session";
-import {
-  isWorthKeeping, restoreObject, restoreWork, sizeOf, storeObject, storeWork, type StoredObject, type StoredWork,
-} from "../session/stored";
+import type { Shape } from "../masks/shape";
+import { isUntouched, NOTHING, type CurrentObject, type FinishedObject, type Session } from "../session/session";
 
 interface ImageRecord {
   imageId: string;
   used: number;
   size: number;
   nextId: number;
-  current: StoredWork;
+  current: CurrentObject;
   /** Keys of the finished objects, in order. */
   objects: string[];
 }
 
 interface Schema extends DBSchema {
   images: { key: string; value: ImageRecord; indexes: { used: number } };
-  objects: { key: string; value: StoredObject };
+  objects: { key: string; value: FinishedObject };
 }
 
 export class SessionStore {
@@ -42,39 +40,37 @@ export class SessionStore {
     return new SessionStore(database, maxBytes);
   }
 
-  /** What was kept of the work on an image, or null; the way back is not kept. Throws for a damaged record. */
+  /** What was kept of the work on an image, or null; the way back is not kept. */
   async get(imageId: string): Promise<Session | null> {
     const transaction = this.database.transaction(["images", "objects"]);
     const record = await transaction.objectStore("images").get(imageId);
     if (!record) return null;
     const found = await Promise.all(record.objects.map((key) => transaction.objectStore("objects").get(key)));
-    const objects = found.flatMap((stored, index) => {
-      if (!stored) return [];
-      const object = restoreObject(stored);
-      this.#remember(object, record.objects[index]!, sizeOf(stored));
+    const objects = found.flatMap((object, index) => {
+      if (!object) return [];
+      this.#remember(object, record.objects[index]!);
       return [object];
     });
-    return { imageId, current: restoreWork(record.current), objects, past: [], future: [], nextId: record.nextId };
+    const { nextId } = record;
+    const current = isUntouched(record.current) ? NOTHING : record.current; // the page knows nothing by identity
+    return { imageId, current, objects, past: [], future: [], nextId };
   }
 
   /** Keeps the work on an image in place of what was kept of it. Throws RangeError where it alone exceeds the bound. */
   async put(session: Session): Promise<void> {
-    const { imageId, nextId } = session;
-    const fresh = new Map<string, StoredObject>();
-    const keys = session.objects.map((object) => this.#keyOf(object, fresh));
-    const current = storeWork(session.current);
+    const { imageId, nextId, current } = session;
+    const keys = session.objects.map((object) => this.#keyOf(object));
     const size = keys.reduce((sum, key) => sum + this.#sizes.get(key)!, sizeOf(current));
     if (size > this.maxBytes) throw new RangeError("The objects of this picture are too many to be kept; export them.");
     const transaction = this.database.transaction(["images", "objects"], "readwrite");
     const [images, objects] = [transaction.objectStore("images"), transaction.objectStore("objects")];
     const before = await images.get(imageId);
     await Promise.all((before?.objects ?? []).filter((key) => !keys.includes(key)).map((key) => objects.delete(key)));
-    if (isWorthKeeping(session)) {
-      const byKey = new Map(keys.map((key, index) => [key, session.objects[index]!]));
-      for (const key of keys) {
-        // Another tab may have taken away what this one wrote.
-        if (!(await objects.getKey(key))) await objects.put(fresh.get(key) ?? storeObject(byKey.get(key)!), key);
-      }
+    for (const [index, key] of keys.entries()) {
+      // Another tab may have taken away what this one wrote.
+      if (!(await objects.getKey(key))) await objects.put(session.objects[index]!, key);
+    }
+    if (keys.length || !isUntouched(current)) {
       await images.put({ imageId, used: this.#nextUse(), size, nextId, current, objects: keys });
     } else await images.delete(imageId);
     const all = await images.index("used").getAll();
@@ -93,20 +89,18 @@ export class SessionStore {
     return (await this.database.getAll("images")).reduce((sum, one) => sum + one.size, 0);
   }
 
-  #keyOf(object: FinishedObject, fresh: Map<string, StoredObject>): string {
+  #keyOf(object: FinishedObject): string {
     const known = this.#keys.get(object);
     if (known) return known;
-    const stored = storeObject(object);
     const chance = crypto.getRandomValues(new Uint32Array(2)).join("-"); // two tabs must not meet
     const key = `${chance}-${this.#numKeys++}`;
-    fresh.set(key, stored);
-    this.#remember(object, key, sizeOf(stored));
+    this.#remember(object, key);
     return key;
   }
 
-  #remember(object: FinishedObject, key: string, size: number): void {
+  #remember(object: FinishedObject, key: string): void {
     this.#keys.set(object, key);
-    this.#sizes.set(key, size);
+    this.#sizes.set(key, sizeOf(object.work) + shapeSize(object.mask));
   }
 
   /** The time, never the same twice: uses within a millisecond keep their order. */
@@ -114,4 +108,15 @@ export class SessionStore {
     this.#lastUse = Math.max(Date.now(), this.#lastUse + 0.001);
     return this.#lastUse;
   }
+}
+
+/** About the bytes that an object's marks and masks take on disk. */
+function sizeOf({ points, mask, previous, answer }: CurrentObject): number {
+  const masks = [mask, previous?.mask ?? null, ...(answer?.masks ?? [])].reduce((sum, one) => sum + shapeSize(one), 0);
+  const logits = [previous?.logits, ...(answer?.logits ?? [])];
+  return 500 + points.length * 50 + masks + logits.reduce((sum, one) => sum + (one?.byteLength ?? 0), 0);
+}
+
+function shapeSize(shape: Shape | null): number {
+  return shape ? 100 + shape.counts.length + shape.rings.reduce((sum, ring) => sum + ring.byteLength, 0) : 0;
 }

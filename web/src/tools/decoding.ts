@@ -3,10 +3,10 @@
  */
 import { segmentImage, type Image, type Model, type SegmentRequest } from "../api/client";
 import type { Decoder } from "../decoder/decoder";
-import { logitsToMask } from "../geometry/frame";
-import { decode as decodeRle, encode as encodeRle } from "../masks/rle";
-import { paste, type Mask } from "../masks/mask";
-import { pack, type Prompt } from "../prompts/prompt";
+import type { ShapePrompt } from "../masks/jobs";
+import type { MaskWorker } from "../masks/mask_worker";
+import { rleOf } from "../masks/shape";
+import { pack } from "../prompts/prompt";
 import type { Answer, CurrentObject } from "../session/session";
 import type { Ready } from "./embedder";
 import { packRules } from "./segmenter";
@@ -18,21 +18,24 @@ export interface Timed {
 
 /** Masks of the image's size for an object's marks, in the embedding that is ready. */
 export async function segmentHere(
-  decoder: Decoder, model: Model, image: Image, ready: Ready, current: CurrentObject,
+  decoder: Decoder, worker: MaskWorker, model: Model, image: Image, ready: Ready, current: CurrentObject,
 ): Promise<Timed> {
   const prompt = promptIn(ready, current);
-  const packed = pack(prompt, ready.frame, packRules(model));
+  const { mask, ...rest } = prompt;
+  const rules = packRules(model);
+  const packed = await (mask ? worker.run("pack", prompt, ready.frame, rules) : pack({ ...rest, mask: null }, ready.frame, rules));
   const decoded = await decoder.decode(ready.key, packed, isAmbiguous(prompt) ? "three" : "single");
   const plane = model.logit_size ** 2;
   const count = decoded.logits.length / plane;
   const logits = Array.from({ length: count }, (_, index) => decoded.logits.slice(index * plane, (index + 1) * plane));
   const predictedIou = [...decoded.predictedIou.subarray(...(count === 1 ? [0, 1] : [1, 4]))];
-  const masks = logits.map((one) => placed(logitsToMask(one, ready.frame), ready, image));
+  const { x0, y0 } = ready;
+  const masks = await worker.run("upscale", logits, ready.frame, { x0, y0, width: image.width, height: image.height });
   return { answer: { embedding: ready.key, logits, predictedIou, masks }, milliseconds: decoded.milliseconds };
 }
 
 /** An object's marks as the embedding's own frame has them. */
-export function promptIn(ready: Ready, current: CurrentObject): Prompt {
+export function promptIn(ready: Ready, current: CurrentObject): ShapePrompt {
   const { x0, y0, frame, region } = ready;
   const points = current.points
     .map(({ x, y, label }) => ({ x: x - x0, y: y - y0, label }))
@@ -40,36 +43,43 @@ export function promptIn(ready: Ready, current: CurrentObject): Prompt {
   const { box } = current;
   const moved = box && { x0: box.x0 - x0, y0: box.y0 - y0, x1: box.x1 - x0, y1: box.y1 - y0 };
   // Another embedding's logits are in another frame: they are left out, and so is a mask of all the image in a part of it.
-  const logits = current.previous?.embedding === ready.key ? current.previous.logits : null;
-  return { points, box: moved, mask: region || logits ? null : current.mask, logits };
+  const { previous } = current;
+  const logits = previous?.embedding === ready.key ? previous.logits : null;
+  return { points, box: moved, mask: region || logits ? null : (previous?.mask ?? current.mask), logits };
 }
 
-function isAmbiguous({ points, box, mask, logits }: Prompt): boolean {
+function isAmbiguous({ points, box, mask, logits }: ShapePrompt): boolean {
   return points.length === 1 && !box && !mask && !logits;
 }
 
-function placed(mask: Mask, ready: Ready, image: Image): Mask {
-  return ready.region ? paste(mask, ready.x0, ready.y0, image.width, image.height) : mask;
+/** The same by the server, for a model without a graph. A part of the image is looked at where marks lie in it. */
+export async function segmentThere(worker: MaskWorker, image: Image, ready: Ready, current: CurrentObject): Promise<Answer> {
+  const sent = await segmentImage(image.id, requestOf(ready, current));
+  return {
+    embedding: ready.key,
+    logits: [],
+    predictedIou: sent.map((one) => one.predicted_iou),
+    masks: await worker.run("trace", sent.map(({ rle }) => ({ size: [rle.size[0], rle.size[1]], counts: rle.counts }))),
+  };
 }
 
-/** The same by the server, for a model without a graph. */
-export async function segmentThere(image: Image, current: CurrentObject): Promise<Answer> {
-  const { points, box, mask } = current;
-  const request: SegmentRequest = {
+/** An object's marks and its mask so far, as the server takes them: in pixels of the image, also where a part is looked at. */
+export function requestOf({ region }: Ready, { points, box, mask, previous }: CurrentObject): SegmentRequest {
+  const [x0, y0, x1, y1] = region ?? [-Infinity, -Infinity, Infinity, Infinity];
+  const seen = points.filter(({ x, y }) => x >= x0 && y >= y0 && x <= x1 && y <= y1);
+  const isBoxSeen = box !== null && box.x1 > x0 && box.y1 > y0 && box.x0 < x1 && box.y0 < y1;
+  // With no mark in the part, the whole image is looked at.
+  const isPart = region !== null && (seen.length > 0 || isBoxSeen);
+  const rough = previous?.mask ?? mask;
+  return {
     prompts: [
       {
-        points: points.map(({ x, y, label }): [number, number, 0 | 1] => [x, y, label]),
-        box: box && [box.x0, box.y0, box.x1, box.y1],
-        mask: mask && encodeRle(mask),
+        points: (isPart ? seen : points).map(({ x, y, label }): [number, number, 0 | 1] => [x, y, label]),
+        box: box && (isBoxSeen || !isPart) ? [box.x0, box.y0, box.x1, box.y1] : null,
+        mask: rough && rleOf(rough),
       },
     ],
     outputs: "auto",
-  };
-  const sent = await segmentImage(image.id, request);
-  return {
-    embedding: "",
-    logits: [],
-    predictedIou: sent.map((one) => one.predicted_iou),
-    masks: sent.map(({ rle }) => decodeRle({ size: [rle.size[0], rle.size[1]], counts: rle.counts })),
+    region: isPart ? [...region] : null,
   };
 }

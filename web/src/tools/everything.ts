@@ -2,11 +2,11 @@
  * Everything in an image: masks as they come, and which of them show at a setting between parts and wholes.
  */
 import { everythingInImage, type EverythingLine, type EverythingRequest } from "../api/client";
-import { decode } from "../masks/rle";
-import type { Mask } from "../masks/mask";
+import type { MaskWorker } from "../masks/mask_worker";
+import { holds, type Shape } from "../masks/shape";
 
 export interface Found {
-  mask: Mask;
+  mask: Shape;
   area: number;
   predictedIou: number;
   parent: number | null;
@@ -21,22 +21,25 @@ export async function findEverything(
   request: EverythingRequest,
   onProgress: (share: number) => void,
   signal: AbortSignal,
+  worker: MaskWorker,
 ): Promise<Found[]> {
   const lines: Extract<EverythingLine, { kind: "mask" }>[] = [];
   for await (const line of everythingInImage(imageId, request, signal)) {
     if (line.kind === "progress") onProgress(line.total ? line.done / line.total : 1);
     else if (line.kind === "mask") lines.push(line);
     else if (line.kind === "error") throw new Error(line.detail);
-    else return lines.map((one, index) => toFound(one, index, lines));
+    else {
+      const shapes = await worker.run("trace", lines.map(({ rle }) => ({ size: [rle.size[0], rle.size[1]], counts: rle.counts })));
+      return lines.map((_, index) => toFound(shapes[index]!, index, lines));
+    }
   }
   throw new Error("The server stopped before the end.");
 }
 
 type MaskLine = Extract<EverythingLine, { kind: "mask" }>;
 
-function toFound(line: MaskLine, index: number, lines: MaskLine[]): Found {
-  const { rle, area, predicted_iou, parent } = line;
-  const mask = decode({ size: [rle.size[0], rle.size[1]], counts: rle.counts });
+function toFound(mask: Shape, index: number, lines: MaskLine[]): Found {
+  const { area, predicted_iou, parent } = lines[index]!;
   const hasParts = lines.some((other) => other.parent === index);
   return { mask, area, predictedIou: predicted_iou, parent, depth: depthOf(index, lines), hasParts };
 }
@@ -61,8 +64,7 @@ export function atLevel(found: readonly Found[], level: number): Found[] {
 export function maskAt(shown: readonly Found[], x: number, y: number): Found | null {
   let best: Found | null = null;
   for (const one of shown) {
-    const inside = one.mask.data[Math.floor(y) * one.mask.width + Math.floor(x)];
-    if (inside && (!best || one.area < best.area)) best = one;
+    if ((!best || one.area < best.area) && holds(one.mask, x, y)) best = one;
   }
   return best;
 }

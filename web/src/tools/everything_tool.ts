@@ -1,12 +1,13 @@
 /** Everything on the page: its progress, its slider between wholes and parts, and its coloured masks. */
-import { objectColor, type Color } from "../canvas/paint";
-import type { Mask } from "../masks/mask";
+import { objectColor, type Color } from "../masks/colors";
+import type { MaskWorker } from "../masks/mask_worker";
+import type { Shape } from "../masks/shape";
 import { button, element } from "../ui/dom";
 import { atLevel, findEverything, maskAt, numLevels, type Found } from "./everything";
 
 export interface EverythingHandlers {
   changed(): void;
-  take(mask: Mask, predictedIou: number): void;
+  take(mask: Shape, predictedIou: number): void;
   failed(error: unknown): void;
   say(text: string): void;
 }
@@ -20,6 +21,7 @@ export class EverythingTool {
   constructor(
     readonly host: HTMLElement,
     readonly handlers: EverythingHandlers,
+    readonly worker: MaskWorker,
   ) {}
 
   async open(imageId: string): Promise<void> {
@@ -31,7 +33,7 @@ export class EverythingTool {
     this.host.hidden = false;
     this.handlers.changed();
     try {
-      const found = await findEverything(imageId, {}, (share) => (progress.value = share), stop.signal);
+      const found = await findEverything(imageId, {}, (share) => (progress.value = share), stop.signal, this.worker);
       if (stop.signal.aborted) return;
       this.#found = found;
       this.#showSlider();
@@ -51,7 +53,7 @@ export class EverythingTool {
     this.handlers.changed();
   }
 
-  layers(): { mask: Mask; color: Color; strong: boolean }[] {
+  layers(): { mask: Shape; color: Color; strong: boolean }[] {
     return this.#shown.map((one) => ({ mask: one.mask, color: objectColor(this.#found.indexOf(one)), strong: false }));
   }
 

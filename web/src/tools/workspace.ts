@@ -3,8 +3,11 @@
  */
 import { getDecoder, getModel, listImages, pixelsUrl, uploadImage, type Image, type Model, type Region } from "../api/client";
 import { preview, previewSize } from "../canvas/paint";
+import { Pyramid } from "../canvas/pyramid";
 import type { Scene } from "../canvas/stage";
 import type { Decoder } from "../decoder/decoder";
+import { CURRENT } from "../masks/colors";
+import { MaskWorker } from "../masks/mask_worker";
 import { pack } from "../prompts/prompt";
 import { NOTHING, type Answer, type CurrentObject } from "../session/session";
 import { EmbeddingStore } from "../store/embeddings";
@@ -14,16 +17,17 @@ import { openDecoder, packRules } from "./segmenter";
 
 const STORE_BYTES = 400 * 2 ** 20;
 const PATIENCE = 400;
-const HOVER: readonly [number, number, number] = [99, 91, 255];
 
 export class Workspace {
   /** Milliseconds of each decode, previews included. */
   readonly decodeTimes: number[] = [];
   images: Image[] = [];
   image: Image | null = null;
-  picture: ImageBitmap | null = null;
+  /** The picture's file as the browser shows it. */
+  content: Blob | null = null;
   ready: Ready | null = null;
   decoder: Decoder | null = null;
+  readonly worker = new MaskWorker();
   #model!: Model;
   #store: EmbeddingStore | null = null;
   #embedder: Embedder | null = null;
@@ -61,15 +65,16 @@ export class Workspace {
   }
 
   /** Shows a picture as soon as it is there, then prepares its embedding; false where another was opened meanwhile. */
-  async open(image: Image, shown: (picture: ImageBitmap) => void): Promise<boolean> {
+  async open(image: Image, shown: (picture: Pyramid) => void): Promise<boolean> {
     this.close();
     const { signal } = (this.#loading = new AbortController());
     this.image = image;
     try {
       const content = await (await fetch(pixelsUrl(image.id), { signal })).blob();
-      const picture = await createImageBitmap(content);
+      const picture = new Pyramid(await this.worker.run("halve", content));
+      if (signal.aborted) picture.close();
       signal.throwIfAborted();
-      this.picture = picture;
+      this.content = content;
       shown(picture);
       await this.#embed(image, null, signal);
       return true;
@@ -99,7 +104,11 @@ export class Workspace {
   }
 
   async #embed(image: Image, region: Region | null, signal: AbortSignal): Promise<void> {
-    if (!this.#embedder) return;
+    if (!this.#embedder) {
+      this.ready = this.#there(image, region);
+      if (!region) this.#whole = this.ready;
+      return;
+    }
     const text = region ? "Looking closely…" : "Encoding the picture, once…";
     const waits = setTimeout(() => this.notice(text), PATIENCE);
     try {
@@ -110,12 +119,20 @@ export class Workspace {
     }
   }
 
+  /** Where the server decodes, it encodes too, and when asked: nothing is to be brought here. */
+  #there({ id, height, width }: Image, region: Region | null): Ready {
+    const [x0, y0, x1, y1] = region ?? [0, 0, width, height];
+    const { input_size: inputSize, logit_size: logitSize } = this.#model;
+    const key = ["there", id, ...(region ?? [])].join("-");
+    return { key, frame: { imageHeight: y1 - y0, imageWidth: x1 - x0, inputSize, logitSize }, x0, y0, region };
+  }
+
   /** The masks of an object's marks; null while there is no embedding yet. */
   async answer(current: CurrentObject): Promise<Answer | null> {
-    if (!this.image) return null;
-    if (!this.decoder) return segmentThere(this.image, current);
-    if (!this.ready) return null;
-    const timed = await segmentHere(this.decoder, this.#model, this.image, this.ready, current);
+    if (!this.image || !this.ready) return null;
+    if (!this.#embedder) return segmentThere(this.worker, this.image, this.ready, current);
+    if (!this.decoder) return null;
+    const timed = await segmentHere(this.decoder, this.worker, this.#model, this.image, this.ready, current);
     this.decodeTimes.push(timed.milliseconds);
     return timed.answer;
   }
@@ -125,11 +142,11 @@ export class Workspace {
     const { decoder, ready } = this;
     const prompt = ready && promptIn(ready, { ...NOTHING, points: [{ ...point, label: 1 }] });
     if (!decoder || !ready || !prompt?.points.length) return null;
-    const decoded = await decoder.decodeLatest(ready.key, pack(prompt, ready.frame, packRules(this.#model)), "single");
+    const decoded = await decoder.decodeLatest(ready.key, pack({ ...prompt, mask: null }, ready.frame, packRules(this.#model)), "single");
     if (!decoded) return null;
     this.decodeTimes.push(decoded.milliseconds);
     if (ready !== this.ready) return null;
-    const picture = preview(decoded.logits, ready.frame, HOVER);
+    const picture = preview(decoded.logits, ready.frame, CURRENT);
     return { picture, x: ready.x0, y: ready.y0, ...previewSize(ready.frame) };
   }
 

@@ -1,14 +1,15 @@
 /**
  * The right side: the current object and its chooser, the finished objects, and what can be taken away.
  */
-import { CURRENT, cssColor, type Color } from "../canvas/paint";
-import type { Mask } from "../masks/mask";
+import { pathOf } from "../canvas/path";
+import { CURRENT, cssColor, type Color } from "../masks/colors";
+import type { Shape } from "../masks/shape";
 import { button, element } from "./dom";
 
 export type ExportKind = "copy" | "mask" | "cut-out" | "overlay" | "json";
 
 export interface Choice {
-  mask: Mask;
+  mask: Shape;
   predictedIou: number;
 }
 
@@ -105,26 +106,21 @@ export class Panel {
     return made;
   }
 
-  #thumbnail(mask: Mask): HTMLCanvasElement {
+  #thumbnail(mask: Shape): HTMLCanvasElement {
     const scale = Math.min(1, 168 / Math.max(mask.width, mask.height));
     const width = Math.max(1, Math.round(mask.width * scale));
     const height = Math.max(1, Math.round(mask.height * scale));
     const canvas = element("canvas", { width: String(width), height: String(height), "aria-hidden": "true" });
     const context = canvas.getContext("2d")!;
     if (this.#picture) context.drawImage(this.#picture, 0, 0, width, height);
-    const pixels = context.getImageData(0, 0, width, height);
-    for (let y = 0; y < height; y++) {
-      const row = Math.floor((y + 0.5) / scale) * mask.width;
-      for (let x = 0; x < width; x++) {
-        const at = (y * width + x) * 4;
-        const inside = mask.data[row + Math.floor((x + 0.5) / scale)];
-        for (let channel = 0; channel < 3; channel++) {
-          const value = pixels.data[at + channel]!;
-          pixels.data[at + channel] = inside ? value * 0.45 + CURRENT[channel]! * 0.55 : value * 0.55 + 70;
-        }
-      }
-    }
-    context.putImageData(pixels, 0, 0);
+    const outside = new Path2D();
+    outside.rect(0, 0, mask.width, mask.height);
+    outside.addPath(pathOf(mask));
+    context.scale(width / mask.width, height / mask.height);
+    context.fillStyle = "rgb(155 155 155 / 45%)";
+    context.fill(outside, "evenodd");
+    context.fillStyle = cssColor(CURRENT, 0.55);
+    context.fill(pathOf(mask));
     return canvas;
   }
 

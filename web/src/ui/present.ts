@@ -1,12 +1,12 @@
 /** What the panel and the toolbar show of a session. */
-import { objectColor } from "../canvas/paint";
-import { area, type Mask } from "../masks/mask";
+import { objectColor } from "../masks/colors";
+import type { Shape } from "../masks/shape";
 import type { Answer, CurrentObject, Session } from "../session/session";
 import type { Panel } from "./panel";
 import type { Action } from "./toolbar";
 
 /** The mask of the object at hand, null before its first answer. */
-export function maskAtHand({ answer, chosen }: CurrentObject): Mask | null {
+export function maskAtHand({ answer, chosen }: CurrentObject): Shape | null {
   return answer?.masks[chosen] ?? null;
 }
 
@@ -14,7 +14,7 @@ export function maskAtHand({ answer, chosen }: CurrentObject): Mask | null {
 export function factsOf(current: CurrentObject): string {
   const mask = maskAtHand(current);
   if (!mask) return "";
-  const percent = (100 * area(mask)) / mask.data.length;
+  const percent = (100 * mask.area) / (mask.width * mask.height);
   const predictedIou = current.answer!.predictedIou[current.chosen]!;
   return `Mask of ${percent.toFixed(percent < 10 ? 1 : 0)}% of the image, predicted IoU ${predictedIou.toFixed(2)}`;
 }
@@ -28,7 +28,7 @@ export function panelState({ current, objects }: Session): Parameters<Panel["sho
   };
 }
 
-type Choice = { mask: Mask; predictedIou: number };
+type Choice = { mask: Shape; predictedIou: number };
 const CHOICES = new WeakMap<Answer, Choice[]>();
 
 /** The same array for the same answer, so that its previews are drawn once. */

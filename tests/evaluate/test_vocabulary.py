@@ -86,12 +86,13 @@ def test_nothing_to_ask_for_is_refused() -> None:
 
 
 def test_a_model_must_take_text_of_this_width() -> None:
-    vocabulary = build_vocabulary(("cat",), Source())
-    check_takes_text(BackendSpec("toy", "0", 64, 32, 8, 8, text_width=2), vocabulary)
-    with pytest.raises(InputError, match="model toy takes no text"):
-        check_takes_text(BackendSpec("toy", "0", 64, 32, 8, 8), vocabulary)
+    with_text = BackendSpec("toy", "0", 64, 32, 8, 8, text_width=5)
+    check_takes_text(with_text)
+    check_takes_text(with_text, 5)
     with pytest.raises(InputError, match="text vectors of 5 numbers, these have 2"):
-        check_takes_text(BackendSpec("toy", "0", 64, 32, 8, 8, text_width=5), vocabulary)
+        check_takes_text(with_text, 2)
+    with pytest.raises(InputError, match="model toy takes no text"):
+        check_takes_text(BackendSpec("toy", "0", 64, 32, 8, 8))
 
 
 # --- the categories of a dataset --------------------------------------------------------------------------------------

@@ -144,7 +144,7 @@ class TextTask:
     def start(self) -> Callable[[int], ImageText]:
         """Load the model; raises InputError for one that does not take these vectors."""
         segmenter = self.load()
-        check_takes_text(segmenter.spec, self.vocabulary)
+        check_takes_text(segmenter.spec, self.vocabulary.width)
         return lambda index: score_text(
             segmenter, self.dataset.read(index), self.vocabulary, protocol=self.protocol
         )

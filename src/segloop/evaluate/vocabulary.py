@@ -78,13 +78,13 @@ def category_names(dataset: SampleSource) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-def check_takes_text(spec: BackendSpec, vocabulary: Vocabulary) -> None:
-    """Raise InputError for a model that takes no text, or vectors of another width."""
+def check_takes_text(spec: BackendSpec, width: int | None = None) -> None:
+    """Raise InputError for a model that takes no text, or none as vectors of this width."""
     if spec.text_width is None:
         raise InputError(f"model {spec.name} takes no text: name one that was trained with it")
-    if spec.text_width != vocabulary.width:
+    if width not in {None, spec.text_width}:
         raise InputError(
-            f"model {spec.name} takes text vectors of {spec.text_width} numbers, these have {vocabulary.width}"
+            f"model {spec.name} takes text vectors of {spec.text_width} numbers, these have {width}"
         )
 
 

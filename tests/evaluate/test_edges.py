@@ -1,13 +1,23 @@
 from __future__ import annotations
 
 import tracemalloc
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 
 from segloop.backends.base import Embedding
+from segloop.data.bsds import BoundarySample
 from segloop.errors import InputError
-from segloop.evaluate.edges import EdgeConfig, boundary_gradient, find_edges, outer_boundary
+from segloop.evaluate import edges as edges_module
+from segloop.evaluate.edges import (
+    EdgeConfig,
+    boundary_gradient,
+    evaluate_edges,
+    evaluate_operator,
+    find_edges,
+    outer_boundary,
+)
 from segloop.geometry.frames import Frame
 from segloop.geometry.masks import MaskBatch
 
@@ -116,3 +126,57 @@ def test_the_papers_grid_has_256_points_and_stays_small(image: np.ndarray) -> No
 def test_settings_that_make_no_sense_are_refused(changes) -> None:
     with pytest.raises(InputError, match=next(iter(changes))):
         EdgeConfig(**changes)
+
+
+class Perfect:
+    """A model that finds just what was drawn, or nothing."""
+
+    def __init__(self, finds: bool) -> None:
+        self.finds = finds
+
+
+LARGE_HW = (160, 240)  # of which 2 pixels are within reach
+
+
+def drawn_square() -> np.ndarray:
+    """The outline of a square without its corners, which thinning would take."""
+    boundaries = np.zeros((1, *LARGE_HW), dtype=bool)
+    boundaries[0, 40, 41:99] = boundaries[0, 99, 41:99] = True
+    boundaries[0, 41:99, 40] = boundaries[0, 41:99, 99] = True
+    return boundaries
+
+
+@dataclass(frozen=True)
+class Drawings:
+    """Three images of one square."""
+
+    def __len__(self) -> int:
+        return 3
+
+    def read(self, index: int) -> BoundarySample:
+        image = np.full((*LARGE_HW, 3), 50, dtype=np.uint8)
+        image[40:100, 40:100] = 200
+        return BoundarySample(f"{index}", image, drawn_square())
+
+
+@pytest.mark.parametrize(("finds", "expected"), [(True, 1.0), (False, 0.0)])
+def test_a_perfect_map_scores_one_and_an_empty_one_nothing(
+    finds: bool, expected: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def find(model: Perfect, image: np.ndarray, config: EdgeConfig) -> np.ndarray:
+        assert image.shape == (*LARGE_HW, 3)
+        return drawn_square()[0].astype(np.float32) * model.finds
+
+    monkeypatch.setattr(edges_module, "find_edges", find)
+    result = evaluate_edges(lambda: Perfect(finds), Drawings(), name="drawn", model="perfect")
+    assert result.summary.num_images == 3
+    assert result.summary.ods.f == expected
+    assert result.summary.ois.f == expected
+
+
+@pytest.mark.parametrize("operator", ["Sobel", "Canny"])
+def test_an_operator_finds_a_square(operator) -> None:
+    result = evaluate_operator(Drawings(), name="drawn", operator=operator, limit=2, seed=1)
+    assert result.finder == operator
+    assert len(result.images) == 2
+    assert result.summary.ods.f > 0.95

@@ -10,8 +10,10 @@ import typer
 import segloop
 from segloop.cli.console import one_line_errors
 from segloop.cli.embed import embed
+from segloop.cli.evaluate.edges import evaluate_edges
 from segloop.cli.evaluate.points import evaluate_points
 from segloop.cli.evaluate.proposals import evaluate_proposals
+from segloop.cli.evaluate.text import evaluate_text
 from segloop.cli.everything import everything
 from segloop.cli.export import export
 from segloop.cli.segment import segment
@@ -30,7 +32,12 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 GROUPS: dict[str, tuple[str, dict[str, Callable[..., Any]]]] = {
     "evaluate": (
         "Score a model by a protocol of the paper.",
-        {"points": evaluate_points, "proposals": evaluate_proposals},
+        {
+            "points": evaluate_points,
+            "edges": evaluate_edges,
+            "proposals": evaluate_proposals,
+            "text": evaluate_text,
+        },
     ),
 }
 

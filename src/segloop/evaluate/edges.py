@@ -6,17 +6,35 @@ boundary; the largest of all; thinned.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from functools import partial
+from typing import Literal, Protocol, TypeVar
 
 import cv2
 import numpy as np
 
 from segloop.backends.base import Embedding
+from segloop.data.bsds import BoundarySample
 from segloop.data.image import ImageArray
 from segloop.errors import InputError
-from segloop.evaluate.edge_maps import gradient, scale_to_one, thin_edges
+from segloop.evaluate.boundaries import (
+    BoundaryCounts,
+    BoundarySummary,
+    edges_in_8_bits,
+    score_boundaries,
+    summarise_boundaries,
+)
+from segloop.evaluate.edge_maps import (
+    canny_edges,
+    gradient,
+    scale_to_one,
+    sobel_edges,
+    thin_edges,
+)
+from segloop.evaluate.run import Journal, ModelTask, score_images
+from segloop.evaluate.truth import Progress, choose_images
 from segloop.geometry.frames import BoolArray, FloatArray
 from segloop.geometry.grids import point_grid
 from segloop.geometry.masks import MaskBatch
@@ -24,6 +42,8 @@ from segloop.geometry.suppression import suppress_boxes
 from segloop.prompts.prompt import Prompt
 
 _POINTS_AT_ONCE = 16
+
+Model = TypeVar("Model")
 
 
 @dataclass(frozen=True)
@@ -54,6 +74,92 @@ class EdgeSegmenter(Protocol):
         ...
 
 
+class BoundarySource(Protocol):
+    """A dataset of boundaries that can be read by index."""
+
+    def __len__(self) -> int:
+        """Number of images."""
+        ...
+
+    def read(self, index: int) -> BoundarySample:
+        """Image and boundaries of one sample."""
+        ...
+
+
+@dataclass(frozen=True)
+class ImageEdges:
+    """The counts of one image, and the seconds that finding its edges took, without those of the benchmark."""
+
+    counts: BoundaryCounts
+    seconds: float
+
+
+@dataclass(frozen=True)
+class EdgesResult:
+    """How one finder of edges did on one dataset. finder: the model's identity, or the name of an operator."""
+
+    name: str
+    finder: str
+    images: tuple[ImageEdges, ...]
+    limit: int | None
+    seed: int
+
+    @property
+    def summary(self) -> BoundarySummary:
+        """The numbers of the benchmark."""
+        return summarise_boundaries([image.counts for image in self.images])
+
+
+def evaluate_edges(
+    load: Callable[[], EdgeSegmenter],
+    dataset: BoundarySource,
+    *,
+    name: str,
+    model: str,
+    config: EdgeConfig = EdgeConfig(),
+    limit: int | None = None,
+    seed: int = 0,
+    jobs: int = 1,
+    journal: Journal | None = None,
+    progress: Progress | None = None,
+) -> EdgesResult:
+    """Score the edges of a model by the boundary benchmark (paper §7.2).
+
+    load: gives the model of identity `model`, in each of `jobs` processes. Raises InputError for a limit that makes no
+    sense, a sample that cannot be read, and as score_images does.
+    """
+    return _evaluate(
+        ModelTask(load, dataset, partial(_score, find=partial(find_edges, config=config))),
+        choose_images(len(dataset), limit, seed),
+        partial(EdgesResult, name, model, limit=limit, seed=seed),
+        jobs=jobs,
+        journal=journal,
+        progress=progress,
+    )
+
+
+def evaluate_operator(
+    dataset: BoundarySource,
+    *,
+    name: str,
+    operator: Literal["Sobel", "Canny"],
+    limit: int | None = None,
+    seed: int = 0,
+    jobs: int = 1,
+    journal: Journal | None = None,
+    progress: Progress | None = None,
+) -> EdgesResult:
+    """Score an operator that knows no objects, on the images that evaluate_edges takes for the same limit and seed."""
+    return _evaluate(
+        ModelTask(partial(_operator, operator), dataset, partial(_score, find=_apply)),
+        choose_images(len(dataset), limit, seed),
+        partial(EdgesResult, name, operator, limit=limit, seed=seed),
+        jobs=jobs,
+        journal=journal,
+        progress=progress,
+    )
+
+
 def find_edges(
     predictor: EdgeSegmenter,
     image: ImageArray,
@@ -80,6 +186,43 @@ def outer_boundary(mask: BoolArray) -> BoolArray:
     """Pixels (H, W) that are not of the mask but touch it, by one of eight neighbours."""
     grown = cv2.dilate(mask.astype(np.uint8), np.ones((3, 3), dtype=np.uint8))
     return np.asarray(grown, dtype=np.bool_) & ~mask
+
+
+_OPERATORS: dict[str, Callable[[ImageArray], FloatArray]] = {
+    "Sobel": sobel_edges,
+    "Canny": canny_edges,
+}
+
+
+def _evaluate(
+    task: ModelTask[Model, BoundarySample, ImageEdges],
+    chosen: Sequence[int],
+    make: Callable[[tuple[ImageEdges, ...]], EdgesResult],
+    *,
+    jobs: int,
+    journal: Journal | None,
+    progress: Progress | None,
+) -> EdgesResult:
+    images = score_images(task, chosen, ImageEdges, jobs=jobs, journal=journal, progress=progress)
+    return make(tuple(images))
+
+
+def _score(
+    model: Model, sample: BoundarySample, *, find: Callable[[Model, ImageArray], FloatArray]
+) -> ImageEdges:
+    start = time.perf_counter()
+    edges = find(model, sample.image)
+    seconds = time.perf_counter() - start
+    counts = score_boundaries(sample.name, edges_in_8_bits(edges), sample.boundaries)
+    return ImageEdges(counts, seconds)
+
+
+def _operator(name: str) -> Callable[[ImageArray], FloatArray]:
+    return _OPERATORS[name]
+
+
+def _apply(operator: Callable[[ImageArray], FloatArray], image: ImageArray) -> FloatArray:
+    return operator(image)
 
 
 def _collect(

@@ -81,7 +81,7 @@ def write_points(
         "mean_of_datasets": {figure.title: figure.value for figure in mean_of_datasets(summaries)},
         "baselines": [_baselines_record(result) for result in baselines],
     }
-    return _write_report(Path(folder), report, rows)
+    return write_report(Path(folder), report, rows)
 
 
 def proposals_table(results: Sequence[ProposalsResult]) -> str:
@@ -104,7 +104,7 @@ def proposals_table(results: Sequence[ProposalsResult]) -> str:
         )
     recall = f"AR@{results[0].max_proposals}" if results else "AR"
     titles = ["dataset", "images", "masks", recall, "small", "medium", "large"]
-    return _columns([[*titles, "best IoU", "proposals", "seconds"], *rows])
+    return format_columns([[*titles, "best IoU", "proposals", "seconds"], *rows])
 
 
 def write_proposals(
@@ -122,7 +122,7 @@ def write_proposals(
         "settings": asdict(settings),
         "datasets": [_proposals_record(result, summarise_proposals(result)) for result in results],
     }
-    return _write_report(Path(folder), report, rows)
+    return write_report(Path(folder), report, rows)
 
 
 def _proposals_record(result: ProposalsResult, summary: ProposalsSummary) -> dict[str, Any]:
@@ -140,8 +140,8 @@ def _proposals_record(result: ProposalsResult, summary: ProposalsSummary) -> dic
     }
 
 
-def _write_report(folder: Path, report: dict[str, Any], rows: list[dict[str, Any]]) -> Path:
-    """TASK.json with the machine and the versions added, and TASK.jsonl."""
+def write_report(folder: Path, report: dict[str, Any], rows: list[dict[str, Any]]) -> Path:
+    """Write TASK.json with the machine and the versions added, and TASK.jsonl; returns the path of TASK.json."""
     report = {
         **report,
         "machine": {
@@ -185,7 +185,7 @@ def _score_block(results: Sequence[PointsResult], summaries: Sequence[PointsSumm
     if len(results) > 1:
         rows.append(["mean of datasets", "", "", *_values(mean_of_datasets(summaries))])
     titles = [figure.title for figure in headline(summaries[0])]
-    return _columns([["dataset", "images", "masks", *titles], *rows])
+    return format_columns([["dataset", "images", "masks", *titles], *rows])
 
 
 def _refinement_block(results: Sequence[PointsResult], summaries: Sequence[PointsSummary]) -> str:
@@ -195,21 +195,22 @@ def _refinement_block(results: Sequence[PointsResult], summaries: Sequence[Point
             one for pair in (summary.worn, summary.grown) for one in (pair.iou_in, pair.iou_out)
         ]
         rows.append([result.name, *(_show(iou) for iou in ious)])
-    return _columns(rows)
+    return format_columns(rows)
 
 
 def _baseline_block(baselines: Sequence[BaselinesResult]) -> str:
     rows = [["baseline", "prompt", *(result.name for result in baselines)]]
     for title, column, prompt in _BASELINES:
         rows.append([title, prompt, *(_show(result.estimate(column).mean) for result in baselines)])
-    return _columns(rows)
+    return format_columns(rows)
 
 
 def _values(figures: Sequence[Figure]) -> list[str]:
     return [_show(figure.value) for figure in figures]
 
 
-def _columns(rows: Sequence[Sequence[str]]) -> str:
+def format_columns(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of cells as lines of text, the first column to the left and the others to the right."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [
         "  ".join(

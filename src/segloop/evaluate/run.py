@@ -18,13 +18,14 @@ from typing import Any, Generic, Protocol, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from segloop.data.journal import append_line, read_lines, sole_use
-from segloop.data.sample import Sample
 from segloop.errors import InputError
-from segloop.evaluate.truth import Progress, SampleSource
+from segloop.evaluate.truth import Progress
 
 Score = TypeVar("Score")
 ScoreOut = TypeVar("ScoreOut", covariant=True)
 Model = TypeVar("Model")
+Item = TypeVar("Item")
+ItemOut = TypeVar("ItemOut", covariant=True)
 
 
 class Task(Protocol[ScoreOut]):
@@ -35,13 +36,21 @@ class Task(Protocol[ScoreOut]):
         ...
 
 
+class Source(Protocol[ItemOut]):
+    """What can be read image by image."""
+
+    def read(self, index: int) -> ItemOut:
+        """The image of a number, with its truth."""
+        ...
+
+
 @dataclass(frozen=True)
-class ModelTask(Generic[Model, Score]):
+class ModelTask(Generic[Model, Item, Score]):
     """The usual task: a model, a dataset, and a function of both that scores one image."""
 
     load: Callable[[], Model]
-    dataset: SampleSource
-    score: Callable[[Model, Sample], Score]
+    dataset: Source[Item]
+    score: Callable[[Model, Item], Score]
 
     def start(self) -> Callable[[int], Score]:
         """Load the model."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Protocol, TypeVar
 
 import typer
 
@@ -22,13 +22,17 @@ if TYPE_CHECKING:
     from segloop.predict.predictor import Predictor
 
 Result = TypeVar("Result")
+ResultOut = TypeVar("ResultOut", covariant=True)
+Dataset = TypeVar("Dataset")
+DatasetIn = TypeVar("DatasetIn", contravariant=True)
 
 DataArgument = Annotated[
     list[str],
     typer.Argument(
-        metavar="TAR_OR_FOLDER|SET=FOLDER...",
-        help="Images with masks in SA-1B layout (a folder of tars stands for its tars), or one of the paper's 23 sets, "
-        "such as BBBC038v1=FOLDER, as it was unpacked.",
+        metavar="TAR_OR_FOLDER|SET=FOLDER|JSON=FOLDER...",
+        help="Images with masks in SA-1B layout (a folder of tars stands for its tars), one of the paper's 23 sets, such as "
+        "BBBC038v1=FOLDER, as it was unpacked, or a file of instances with its images: COCO's, such as "
+        "instances_val2017.json=FOLDER, or LVIS's, such as lvis_v1_val.json=FOLDER.",
         show_default=False,
     ),
 ]
@@ -49,11 +53,11 @@ RedoOption = Annotated[
 
 
 @dataclass(frozen=True)
-class EvaluationSet:
+class EvaluationSet(Generic[Dataset]):
     """A dataset under its name, and a stamp that is another when its files have changed."""
 
     name: str
-    samples: SampleSource
+    samples: Dataset
     stamp: str
 
 
@@ -66,31 +70,34 @@ class Running:
     redo: bool = False
 
 
-class Evaluate(Protocol[Result]):  # type: ignore[misc]
+class Evaluate(Protocol[DatasetIn, ResultOut]):
     """Scores one dataset."""
 
     def __call__(
         self,
-        dataset: SampleSource,
+        dataset: DatasetIn,
         *,
         name: str,
         jobs: int,
         journal: Journal,
         progress: Progress,
-    ) -> Result:
+    ) -> ResultOut:
         """As the evaluations of segloop.evaluate do."""
         ...
 
 
-def open_sets(data: Sequence[str], seed: int = 0) -> list[EvaluationSet]:
-    """The datasets at these paths, or under these names as SET=FOLDER; InputError names what cannot be opened.
+def open_sets(data: Sequence[str], seed: int = 0) -> list[EvaluationSet[SampleSource]]:
+    """The datasets at these paths, under these names as SET=FOLDER, or of these annotations as FILE.json=FOLDER.
 
+    Raises InputError that names what cannot be opened. A file whose name begins with lvis is in LVIS's layout.
     seed draws the images of a set that is too large to be scored whole.
     """
-    opened = []
+    opened: list[EvaluationSet[SampleSource]] = []
     for text in data:
         name, equals, folder = text.partition("=")
-        if equals and not Path(text).exists():
+        if equals and name.endswith(".json"):
+            opened.append(_open_instances(Path(name), Path(folder)))
+        elif equals and not Path(text).exists():
             opened.append(_open_named(name, folder, seed))
         else:
             opened += _open_sa1b(text)
@@ -100,14 +107,23 @@ def open_sets(data: Sequence[str], seed: int = 0) -> list[EvaluationSet]:
     return opened
 
 
-def _open_sa1b(text: str) -> list[EvaluationSet]:
+def _open_sa1b(text: str) -> list[EvaluationSet[SampleSource]]:
     from segloop.data.sa1b import find_sa1b, open_sa1b
 
     opened = [(path, open_sa1b(path)) for path in find_sa1b([text])]
     return [EvaluationSet(dataset.name, dataset, stamp_of([path])) for path, dataset in opened]
 
 
-def _open_named(name: str, folder: str, seed: int) -> EvaluationSet:
+def _open_instances(annotations: Path, images: Path) -> EvaluationSet[SampleSource]:
+    from segloop.data.coco_instances import open_coco
+    from segloop.data.lvis import open_lvis
+
+    open_annotations = open_lvis if annotations.name.startswith("lvis") else open_coco
+    dataset = open_annotations(annotations, images)
+    return EvaluationSet(dataset.name, dataset, stamp_of([annotations, images]))
+
+
+def _open_named(name: str, folder: str, seed: int) -> EvaluationSet[SampleSource]:
     from segloop.data.sets.registry import open_set
 
     listed = open_set(name, folder, seed=seed)
@@ -139,8 +155,8 @@ def loader(model: str, device: str, threads: int | None, jobs: int) -> Callable[
 
 def score_sets(
     task: str,
-    sets: Sequence[EvaluationSet],
-    evaluate: Evaluate[Result],
+    sets: Sequence[EvaluationSet[Dataset]],
+    evaluate: Evaluate[Dataset, Result],
     settings: Mapping[str, Any],
     running: Running,
 ) -> list[Result]:

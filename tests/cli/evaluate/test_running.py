@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -43,3 +44,28 @@ def test_processes_share_the_processors() -> None:
 def test_two_sets_of_one_name_are_refused(data: Path) -> None:
     with pytest.raises(InputError, match="two sets are called rectangles"):
         open_sets([str(data), str(data)])
+
+
+def test_annotations_of_coco_and_lvis_stand_before_their_images(tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    lists = {"neg_category_ids": [], "not_exhaustive_category_ids": []}
+    record = {"id": 1, "file_name": "a.png", "height": 3, "width": 4, **lists}
+    content = {
+        "images": [record],
+        "annotations": [],
+        "categories": [{"id": 1, "name": "cat", "frequency": "c"}],
+    }
+    for name in ("instances_val2017.json", "lvis_v1_val.json"):
+        (tmp_path / name).write_text(json.dumps(content))
+    coco, lvis = open_sets(
+        [f"{tmp_path / name}.json={images}" for name in ("instances_val2017", "lvis_v1_val")]
+    )
+    assert (coco.name, lvis.name) == ("instances_val2017", "lvis_v1_val")
+    assert len(coco.samples) == 1
+    assert [one.samples.categories[0].frequency for one in (coco, lvis)] == [None, "common"]  # type: ignore[attr-defined]
+    (images / "a.png").write_bytes(b"")
+    (again,) = open_sets([f"{tmp_path / 'lvis_v1_val.json'}={images}"])
+    assert again.stamp != lvis.stamp
+    with pytest.raises(InputError, match="no such folder of images"):
+        open_sets([f"{tmp_path / 'lvis_v1_val.json'}={tmp_path / 'none'}"])

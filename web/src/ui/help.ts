@@ -31,7 +31,7 @@ export function buildHelp(dialog: HTMLDialogElement): void {
   ]);
   const close = button("Close", { className: "primary", onClick: () => dialog.close() });
   dialog.replaceChildren(
-    element("h2", { id: "help-title" }, ["Keys and gestures"]),
+    element("h2", { id: "help-title", tabindex: "-1", autofocus: true }, ["Keys and gestures"]),
     element("dl", {}, rows),
     close,
   );

@@ -74,7 +74,9 @@ export class Panel {
     const title = element("h2", { id: "current-title" }, ["Object"]);
     if (!choices.length) {
       this.#drawnChoices = [];
-      const hint = "Point at something and click. Right-click what does not belong, or drag a box.";
+      const hint = matchMedia("(pointer: coarse)").matches
+        ? "Tap something, or drag a box around it. With Exclude on, taps mark what does not belong."
+        : "Point at something and click. Right-click what does not belong, or drag a box.";
       this.#current.replaceChildren(title, element("p", { class: "hint" }, [hint]));
       return;
     }

@@ -111,7 +111,7 @@ def test_a_second_run_goes_on_with_the_same_words_only(
 @pytest.mark.parametrize(
     ("more", "rows", "message"),
     [
-        ([], {"a photo of a cat": [1, 0, 0, 0]}, "rectangles: .* no vector for 1 of 2 texts"),
+        ([], {"a photo of a cat": [1, 0, 0, 0]}, "no vector for 1 of 2 texts"),
         ([], {"a photo of a cat": [1], "a photo of a sea dog": [2]}, "of 4 numbers, these have 1"),
         (["--template", "a cat"], {"a cat": [1, 2, 3, 4]}, "no {} where the category goes"),
         (["--outputs", "all"], {"a": [1]}, "single or best, not 'all'"),
@@ -130,9 +130,7 @@ def test_what_does_not_fit_is_said_in_a_line(
     result = run(animals, text_model, vectors, tmp_path / "out", *more)
     assert result.exit_code == 2
     assert len(result.stderr.splitlines()) == 1
-    head, _, tail = message.partition(" .* ")
-    assert head in result.stderr
-    assert tail in result.stderr
+    assert message in result.stderr
     assert not (tmp_path / "out").exists()
 
 

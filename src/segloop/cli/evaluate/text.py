@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -25,11 +25,11 @@ from segloop.cli.options import DeviceOption, ModelOption, OutOption, ThreadsOpt
 from segloop.errors import InputError
 
 if TYPE_CHECKING:
+    from segloop.backends.base import BackendSpec
     from segloop.evaluate.text import TextProtocol, TextResult
     from segloop.evaluate.truth import SampleSource
     from segloop.evaluate.vocabulary import Vocabulary
     from segloop.predict.predictor import Predictor
-    from segloop.text.vectors import TextVectors
 
 
 def evaluate_text(
@@ -75,18 +75,13 @@ def evaluate_text(
     from segloop.cli.results import prepare_folder
     from segloop.evaluate.text import TextProtocol
     from segloop.evaluate.text_report import text_table, write_text
-    from segloop.evaluate.vocabulary import check_takes_text
-    from segloop.text.vectors import open_vectors
 
     wanted: Literal["single", "best"] = outputs  # type: ignore[assignment]  # checked there
     protocol = TextProtocol(template, wanted, limit, seed)
     sets = open_sets(data, seed)
     load = loader(model, device, threads, jobs)
     spec = load().spec
-    check_takes_text(spec)
-    source = open_vectors(vectors, device)
-    vocabularies = [_vocabulary(one, source, template) for one in sets]
-    check_takes_text(spec, source.width)
+    vocabularies = _vocabularies(sets, spec, vectors, device, template)
     prepare_folder(out)
     running = Running(out, jobs, redo)
     results = [
@@ -96,6 +91,27 @@ def evaluate_text(
     written = write_text(out, results, vectors)
     typer.echo(text_table(results), nl=False)
     typer.echo(f"\n{written}")
+
+
+def _vocabularies(
+    sets: Sequence[EvaluationSet[SampleSource]],
+    spec: BackendSpec,
+    vectors: str,
+    device: str,
+    template: str,
+) -> list[Vocabulary]:
+    """The categories of each set; a model that cannot take their vectors is refused first."""
+    from segloop.evaluate.vocabulary import build_vocabulary, category_names, check_takes_text
+    from segloop.text.vectors import open_vectors
+
+    check_takes_text(spec)
+    source = open_vectors(vectors, device)
+    check_takes_text(spec, source.width)
+    names = [category_names(one.samples) for one in sets]
+    for one, found in zip(sets, names, strict=True):
+        if not found:
+            raise InputError(f"{one.name}: no annotation has a category to ask for")
+    return [build_vocabulary(found, source, template) for found in names]
 
 
 def _score(
@@ -114,12 +130,3 @@ def _score(
     settings |= {"model": identity, "vocabulary": vocabulary.identity}
     (result,) = score_sets("text", [one], evaluate, settings, running)
     return result
-
-
-def _vocabulary(one: EvaluationSet[SampleSource], source: TextVectors, template: str) -> Vocabulary:
-    from segloop.evaluate.vocabulary import build_vocabulary, category_names
-
-    try:
-        return build_vocabulary(category_names(one.samples), source, template)
-    except InputError as error:
-        raise InputError(f"{one.name}: {error}") from error

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import tarfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from segloop.errors import ImageError
+from segloop.errors import ImageError, InputError
 from segloop.predict.cache import image_id
 from segloop.server.images import ImageStore, StoredImage, shown_name
 from segloop.server.settings import ServerSettings
@@ -79,6 +80,51 @@ def test_only_images_within_the_limits_are_listed(
     assert [one.name for one in ImageStore(small).list()] == ["a.png", "b.jpg", "trip/c.png"]
     few = replace(settings, max_pixels=90 * 60)
     assert [one.name for one in ImageStore(few).list()] == ["a.png", "b.jpg", "trip/c.png"]
+
+
+@pytest.fixture
+def tar(folder: Path) -> Path:
+    """A tar with a photograph, beside those of the folder."""
+    path = folder / "more.tar"
+    with tarfile.open(path, "w") as archive:
+        archive.add(folder / "a.png", "first.png")
+        archive.add(folder / "b.jpg", "second.jpg")
+    return path
+
+
+def damage(tar: Path) -> None:
+    tar.write_bytes(tar.read_bytes()[:1500])
+
+
+def test_a_damaged_tar_is_said_at_the_beginning(settings: ServerSettings, tar: Path) -> None:
+    damage(tar)
+    with pytest.raises(InputError, match=r"more\.tar is not an uncompressed tar, or is damaged"):
+        ImageStore(settings)
+
+
+def test_a_tar_damaged_meanwhile_hides_nothing_and_is_said_once(
+    settings: ServerSettings, folder: Path, tar: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = ImageStore(settings)
+    before = store.list()
+    whole = tar.read_bytes()
+    damage(tar)
+    for _ in range(3):
+        assert store.list() == before
+    (record,) = caplog.records
+    assert "more.tar is not an uncompressed tar, or is damaged" in record.getMessage()
+    tar.write_bytes(whole)
+    (folder / "a.png").unlink()
+    assert [one.name for one in store.list()] == ["b.jpg", "more/first.png", "trip/c.png"]
+    damage(tar)
+    store.list()
+    assert len(caplog.records) == 2
+
+
+def test_an_empty_folder_is_no_mistake(settings: ServerSettings, tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert ImageStore(replace(settings, folder=empty)).list() == []
 
 
 def test_one_image_can_stand_for_a_folder(settings: ServerSettings, folder: Path) -> None:

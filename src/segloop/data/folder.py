@@ -23,6 +23,10 @@ _TAR_SUFFIXES = (".tar",)
 _COMPRESSED_TAR_SUFFIXES = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 
 
+class NoImageError(InputError):
+    """Paths that are there and hold no image."""
+
+
 @dataclass(frozen=True)
 class ImageFile:
     """One image by its place. name: its path below the PATH it was found through, with suffix, parted by slashes."""
@@ -71,7 +75,8 @@ def find_images(paths: Sequence[str | Path], *, exclude: Path | None = None) -> 
     A path is an image, a folder (searched to any depth), an uncompressed tar, or a pattern with * ? [ ] or **. A file that
     is named itself is taken whatever its suffix; among others only those with the suffix of an image or .tar, and none
     whose name begins with a dot. exclude: a folder whose files are left alone, for results that lie among the images.
-    Raises InputError for a path that is not there, a pattern without match, a damaged tar, or where no image is found.
+    Raises InputError for a path that is not there, a pattern without match or a damaged tar, NoImageError where there is no
+    image.
     """
     search = _Search(None if exclude is None else exclude.resolve())
     found: dict[str, ImageFile] = {}
@@ -81,8 +86,8 @@ def find_images(paths: Sequence[str | Path], *, exclude: Path | None = None) -> 
     if not found:
         places = ", ".join(map(str, paths))
         if search.num_excluded:
-            raise InputError(f"{places}: all images there lie in the output folder {exclude}")
-        raise InputError(f"{places}: no image there ({' '.join(IMAGE_SUFFIXES)})")
+            raise NoImageError(f"{places}: all images there lie in the output folder {exclude}")
+        raise NoImageError(f"{places}: no image there ({' '.join(IMAGE_SUFFIXES)})")
     return FoundImages(tuple(found.values()), search.num_excluded)
 
 

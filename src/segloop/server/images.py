@@ -5,6 +5,7 @@ A name is shown and never opened: files are found by their hash, in a table made
 
 from __future__ import annotations
 
+import logging
 import shutil
 import tempfile
 import threading
@@ -14,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from segloop.data.folder import ImageFile, find_images
+from segloop.data.folder import ImageFile, NoImageError, find_images
 from segloop.data.image import load_image, read_header
 from segloop.errors import ImageError, InputError
 from segloop.predict.cache import image_id
@@ -25,6 +26,7 @@ _MEDIA_TYPES = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp"}
 _FORMATS = {*_MEDIA_TYPES, "AVIF", "BMP", "GIF", "JPEG2000", "MPO", "PPM", "TIFF"}
 _OTHER_MEDIA_TYPE = "application/octet-stream"
 _MAX_NAME = 200
+_log = logging.getLogger(__name__)
 _MAX_UPLOADS = 10_000
 
 
@@ -54,6 +56,7 @@ class ImageStore:
         # One entry for each file of the folder, by what tells whether it has changed; None for what is no image.
         self._scanned: dict[tuple[str, int, int], StoredImage | None] = {}
         self._folder: dict[str, StoredImage] = {}
+        self._complaint = ""
         self._uploads: OrderedDict[str, StoredImage] = OrderedDict()
         self._upload_folder = Path(tempfile.mkdtemp(prefix="segloop-"))
         self._remove = weakref.finalize(self, shutil.rmtree, self._upload_folder, True)
@@ -64,7 +67,10 @@ class ImageStore:
         self._remove()
 
     def scan(self) -> None:
-        """Look at the folder again; only files that are new or have changed are read."""
+        """Look at the folder again; only files that are new or have changed are read.
+
+        Raises InputError for a damaged tar in it, and where it is not there any more.
+        """
         if self._settings.folder is None:
             return
         with self._scan_lock:
@@ -84,11 +90,25 @@ class ImageStore:
                 self._folder = folder
 
     def list(self) -> list[StoredImage]:
-        """Images of the folder by name, then uploads in the order they came."""
-        self.scan()
+        """Images of the folder by name, then uploads in the order they came.
+
+        Where the folder cannot be looked through again, its images are those of the last time, and a warning says why.
+        """
+        self._scan_again()
         with self._lock:
             uploads = [image for key, image in self._uploads.items() if key not in self._folder]
             return [*self._folder.values(), *uploads]
+
+    def _scan_again(self) -> None:
+        try:
+            self.scan()
+        except InputError as error:
+            complaint = str(error)  # has a path: whoever runs the server is told, no client
+            if complaint != self._complaint:
+                _log.warning("segloop: %s", complaint)
+        else:
+            complaint = ""
+        self._complaint = complaint
 
     def find(self, key: str) -> StoredImage | None:
         """The image of that hash; no file is read."""
@@ -144,7 +164,7 @@ class ImageStore:
     def _files(self, folder: Path) -> tuple[ImageFile, ...]:
         try:
             return find_images([folder]).images
-        except InputError:  # an empty folder is no mistake here: pictures may come
+        except NoImageError:  # an empty folder is no mistake here: pictures may come
             return ()
 
     def _look(self, file: ImageFile) -> StoredImage | None:

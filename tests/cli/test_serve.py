@@ -2,14 +2,18 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.client import HTTPResponse, HTTPSConnection
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import pytest
 from typer.testing import CliRunner
@@ -59,6 +63,56 @@ def test_a_folder_is_served_until_interrupted(toy_export: ExportReport, photos: 
         read(f"{address}api/health")
 
 
+@pytest.fixture
+def certificate(tmp_path: Path) -> tuple[Path, Path]:
+    """A certificate for 127.0.0.1 that signs itself, and its key."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("no openssl here")
+    made, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    command = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
+    command += ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+    command += ["-out", str(made), "-keyout", str(key)]
+    subprocess.run(command, check=True, capture_output=True)
+    return made, key
+
+
+def test_others_are_served_over_tls_to_whoever_has_the_token(
+    toy_export: ExportReport, photos: Path, certificate: tuple[Path, Path]
+) -> None:
+    made, key = certificate
+    told = ("--host", "0.0.0.0", "--port", 0, "--certfile", made, "--keyfile", key)
+    with started("serve", photos, *told, "--model", toy_export.folder) as (_, address):
+        parts = urlsplit(address)
+        assert parts.scheme == "https"
+        assert re.fullmatch(r"token=[\w-]{20,}", parts.query)
+        trusting = ssl.create_default_context(cafile=made)
+        trusting.minimum_version = ssl.TLSVersion.TLSv1_2
+
+        def ask(path: str, **headers: str) -> HTTPResponse:
+            connection = HTTPSConnection("127.0.0.1", parts.port, timeout=60, context=trusting)
+            connection.request("GET", path, headers=headers)
+            answer = connection.getresponse()
+            answer.read()
+            connection.close()
+            return answer
+
+        for refused in ("/", "/?token=wrong", "/api/images", f"/api/images?{parts.query}"):
+            assert ask(refused).status == 401, refused
+        assert ask("/api/images", Authorization="Bearer wrong").status == 401
+        welcome = ask(f"/?{parts.query}")
+        assert (welcome.status, welcome.headers["location"]) == (303, "/")
+        cookie, *attributes = welcome.headers["set-cookie"].split("; ")
+        assert {"Secure", "HttpOnly"} <= set(attributes)
+        assert "samesite=strict" in welcome.headers["set-cookie"].lower()
+        assert ask("/api/images", Cookie=cookie).status == 200
+        assert ask("/api/images", Cookie=f"{cookie}x").status == 401
+        token = parts.query.removeprefix("token=")
+        assert ask("/api/model", Authorization=f"Bearer {token}").status == 200
+        with pytest.raises(OSError, match=r"reset|refused|Remote end closed|invalid"):
+            read(f"http://127.0.0.1:{parts.port}/api/health")
+
+
 def test_the_demo_serves_a_photograph(toy_export: ExportReport) -> None:
     with started("demo", "--port", 0, "--model", toy_export.folder) as (_, address):
         assert b'"cat.jpg"' in read(f"{address}api/images")
@@ -80,6 +134,9 @@ def test_what_cannot_be_served_is_said_in_one_line(tmp_path: Path) -> None:
     assert "no such address" in invoke(
         "serve", "--host", "no.such.host.invalid", "--token", "12345678"
     )
+    (tmp_path / "cut.tar").write_bytes(b"no tar")
+    said = invoke("serve", str(tmp_path), "--port", "0")
+    assert "cut.tar is not an uncompressed tar, or is damaged" in " ".join(said.split())
     assert "belong together" in invoke("serve", "--certfile", "cert.pem")
     assert "segloop serve" in invoke("demo", str(tmp_path))
 

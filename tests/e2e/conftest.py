@@ -30,6 +30,7 @@ class Server:
     folder: Path
     cache: Path
     port: int
+    model: str = "default"
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     @property
@@ -39,6 +40,7 @@ class Server:
     def start(self) -> None:
         command = [sys.executable, "-m", "segloop", "serve", str(self.folder)]
         command += ["--port", str(self.port), "--threads", "1", "--no-prefetch"]
+        command += ["--model", self.model]
         environment = {**os.environ, "SEGLOOP_CACHE": str(self.cache)}
         self.process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
         while True:
@@ -55,15 +57,26 @@ class Server:
         self.process.wait()
 
 
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def chromium_program() -> str:
+    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    if program is None:
+        pytest.skip("no Chromium here: apt-get install chromium")
+    return program
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("photos")
     for photo in (EXAMPLES / "cat.jpg", EXAMPLES / "coffee.jpg"):
         shutil.copyfile(photo, folder / photo.name)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    running = Server(folder, tmp_path_factory.mktemp("cache"), port)
+    running = Server(folder, tmp_path_factory.mktemp("cache"), free_port())
     running.start()
     yield running
     running.kill()
@@ -72,9 +85,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    program = shutil.which("chromium") or shutil.which("chromium-browser")
-    if program is None:
-        pytest.skip("no Chromium here: apt-get install chromium")
+    program = chromium_program()
     with playwright.sync_playwright() as running:
         chromium = running.chromium.launch(executable_path=program, args=["--no-sandbox"])
         yield chromium

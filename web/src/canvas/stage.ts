@@ -102,7 +102,7 @@ export class Stage {
 
   /** In a translucent colour, and where strong with a light line beneath a coloured one: seen on any ground. */
   #drawMask(context: CanvasRenderingContext2D, mask: Shape, color: Color, strong: boolean): void {
-    const path = pathOf(mask);
+    const path = pathOf(mask, this.view.scale * devicePixelRatio);
     context.fillStyle = cssColor(color, TINT);
     context.fill(path);
     if (!strong) return;

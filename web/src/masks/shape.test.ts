@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { Mask } from "./mask";
 import { decode } from "./rle";
-import { holds, rleOf, shapeOf } from "./shape";
+import { holds, rleOf, shapeOf, thin } from "./shape";
 
 function randomMask(seed: number): Mask {
   const [width, height] = [1 + (seed % 13), 1 + (seed % 9)];
@@ -52,5 +52,24 @@ describe("a shape", () => {
     const data = Uint8Array.from("000000110001100".split(""), Number);
     expect(shapeOf({ width: 5, height: 3, data })).toMatchObject({ area: 4, box: { x0: 1, y0: 1, x1: 2, y1: 2 } });
     expect(shapeOf({ width: 5, height: 3, data: new Uint8Array(15) })).toMatchObject({ area: 0, box: null, rings: [] });
+  });
+});
+
+describe("a ring seen from afar", () => {
+  const stairs = Int32Array.from({ length: 40 }, (_, index) => Math.floor((index + 1 + (index % 2)) / 4) + (index % 2));
+
+  it("keeps corners as far apart as asked, the first among them", () => {
+    const ring = Int32Array.of(0, 0, 9, 0, 9, 3, 10, 3, 10, 9, 0, 9);
+    expect(thin(ring, 1)).toBe(ring);
+    expect([...thin(ring, 2)!]).toEqual([0, 0, 9, 0, 9, 3, 10, 9, 0, 9]);
+    const far = thin(stairs, 4)!;
+    for (let at = 2; at < far.length; at += 2) {
+      expect(Math.max(Math.abs(far[at]! - far[at - 2]!), Math.abs(far[at + 1]! - far[at - 1]!))).toBeGreaterThanOrEqual(4);
+    }
+    expect([...far.subarray(0, 2)]).toEqual([...stairs.subarray(0, 2)]);
+  });
+
+  it("vanishes where nothing of it is seen", () => {
+    expect(thin(Int32Array.of(5, 5, 6, 5, 6, 6, 5, 6), 4)).toBeNull();
   });
 });

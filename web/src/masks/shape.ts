@@ -45,3 +45,15 @@ export function holds(shape: Shape, placeX: number, placeY: number): boolean {
   }
   return isInside;
 }
+
+/** The ring without corners that lie within a distance of the last one kept; null where less than a triangle stays. */
+export function thin(ring: Int32Array, distance: number): Int32Array | null {
+  if (distance <= 1) return ring;
+  const kept: number[] = [];
+  for (let at = 0; at < ring.length; at += 2) {
+    const [x, y] = [ring[at]!, ring[at + 1]!];
+    const isFar = Math.abs(x - kept.at(-2)!) >= distance || Math.abs(y - kept.at(-1)!) >= distance;
+    if (!kept.length || isFar) kept.push(x, y);
+  }
+  return kept.length < 6 ? null : Int32Array.from(kept);
+}

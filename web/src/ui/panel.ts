@@ -115,14 +115,15 @@ export class Panel {
     const canvas = element("canvas", { width: String(width), height: String(height), "aria-hidden": "true" });
     const context = canvas.getContext("2d")!;
     if (this.#picture) context.drawImage(this.#picture, 0, 0, width, height);
+    const path = pathOf(mask, scale);
     const outside = new Path2D();
     outside.rect(0, 0, mask.width, mask.height);
-    outside.addPath(pathOf(mask));
+    outside.addPath(path);
     context.scale(width / mask.width, height / mask.height);
     context.fillStyle = "rgb(155 155 155 / 45%)";
     context.fill(outside, "evenodd");
     context.fillStyle = cssColor(CURRENT, 0.55);
-    context.fill(pathOf(mask));
+    context.fill(path);
     return canvas;
   }
 

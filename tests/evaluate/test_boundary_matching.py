@@ -82,11 +82,14 @@ def test_no_matching_has_more_pairs_and_none_as_many_at_less_distance(
     assert chosen_distance == pytest.approx(distance)
 
 
-@pytest.mark.parametrize("nodes_at_once", [1, 700, 4_000_000])
+@pytest.mark.parametrize(
+    "name", ["_NODES_AT_ONCE", "_PLACES_AT_ONCE", "_DENSE_SIZE", "_LIKELY_CHOICES"]
+)
+@pytest.mark.parametrize("value", [1, 100, 1_000_000])
 def test_predictions_are_matched_as_if_each_were_alone(
-    monkeypatch: pytest.MonkeyPatch, nodes_at_once: int
+    monkeypatch: pytest.MonkeyPatch, name: str, value: int
 ) -> None:
-    monkeypatch.setattr(boundary_matching, "_NODES_AT_ONCE", nodes_at_once)
+    monkeypatch.setattr(boundary_matching, name, value)
     draw = np.random.default_rng(7)
     strength = random_map(draw, 1) * draw.random((9, 12))
     predicted = np.stack([strength >= level for level in (0.4, 0.6, 0.7, 0.9)])
@@ -97,6 +100,16 @@ def test_predictions_are_matched_as_if_each_were_alone(
         assert match.num_true[number].tolist() == [int(one.num_true[0, 0]) for one in each]
         union = np.any([one.matched[0] for one in each], axis=0)
         assert match.matched[number].sum() == union.sum()
+
+
+@pytest.mark.parametrize("share", [0.05, 0.2, 0.5])
+def test_long_contests_are_settled_as_by_force(share: float) -> None:
+    draw = np.random.default_rng(int(100 * share))
+    predicted, truth = draw.random((2, 40, 50)) < np.array([share, 0.15])[:, None, None]
+    match = match_boundaries(predicted[None], truth[None], 4.34)
+    num_pairs, distance = best_by_force(predicted, truth, 4.34)
+    assert match.num_true.tolist() == [[num_pairs]]
+    assert best_by_force(match.matched[0], truth, 4.34) == (num_pairs, pytest.approx(distance))
 
 
 def test_nothing_is_matched_with_nothing() -> None:

@@ -8,6 +8,7 @@ that needs no optimisation: which predicted pixels are matched in every matching
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +17,13 @@ from segloop.errors import InputError
 from segloop.geometry.frames import BoolArray
 from segloop.geometry.masks import IntArray
 
-_NODES_AT_ONCE = 4_000_000
+# Small enough for a processor's cache, large enough that NumPy's calls cost little.
+_NODES_AT_ONCE = 700_000
+_PLACES_AT_ONCE = 4_000_000
+_DENSE_SIZE = 20_000
+_LIKELY_CHOICES = 6
+
+FloatColumn = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,12 +61,13 @@ def match_boundaries(predicted: BoolArray, truths: BoolArray, max_distance: floa
     owner = np.nonzero(truths)[0]
     active = predicted[:, used]
     reach = _reach(used, truths, max_distance)
-    nearest = _Nearest(reach)
-    step = max(1, _NODES_AT_ONCE // (reach.num_columns + reach.num_rows))
+    back = reach.transposed()
+    nearest = _Nearest(reach, back)
+    step = max(1, _NODES_AT_ONCE // (reach.num_own + reach.num_others))
     for start in range(0, num_maps, step):
         group = active[start : start + step]
         columns = np.tile(group, (1, num_truths)).reshape(-1)
-        matching = _most_pairs(reach, np.flatnonzero(columns), len(group))
+        matching = _most_pairs(reach, back, np.flatnonzero(columns), len(group))
         columns[:] = False
         columns[matching.columns[~matching.is_contested]] = True
         columns[nearest.columns(matching)] = True
@@ -72,30 +80,38 @@ def match_boundaries(predicted: BoolArray, truths: BoolArray, max_distance: floa
 
 
 @dataclass(frozen=True, eq=False)
-class _Reach:
-    """Which true pixels (rows) each predicted one (column) may stand for; a column for each truth, truth after truth.
+class _Pairs:
+    """Which others each pixel of one kind may be matched with; those of pixel i lie from ends[i] to ends[i + 1].
 
-    ends: the pairs of column c are those from ends[c] to ends[c + 1].
+    Rows are true pixels, columns predicted ones, each once for every truth, truth after truth.
     """
 
-    num_rows: int
     ends: IntArray
-    rows: IntArray
-    distances: npt.NDArray[np.float64]
+    others: IntArray
+    distances: FloatColumn
+    num_others: int
 
     @property
-    def num_columns(self) -> int:
+    def num_own(self) -> int:
         return len(self.ends) - 1
 
-    def pairs_of(self, columns: IntArray) -> tuple[IntArray, IntArray]:
-        """The pairs of these columns, and for each of them the place of its column among those given."""
-        first, count = self.ends[columns], self.ends[columns + 1] - self.ends[columns]
-        place = np.repeat(np.arange(len(columns)), count)
+    def pairs_of(self, own: IntArray) -> tuple[IntArray, IntArray]:
+        """The pairs of these pixels, and for each pair the place of its pixel among those given."""
+        first, count = self.ends[own], self.ends[own + 1] - self.ends[own]
+        place = np.repeat(np.arange(len(own)), count)
         within = np.arange(len(place)) - np.repeat(np.cumsum(count) - count, count)
         return first[place] + within, place
 
+    def transposed(self) -> _Pairs:
+        """The pairs from the other side, the nearest first."""
+        own = np.repeat(np.arange(self.num_own), np.diff(self.ends))
+        order = np.lexsort((own, self.distances, self.others))
+        counts = np.bincount(self.others, minlength=self.num_others)
+        ends = np.concatenate([[0], np.cumsum(counts)])
+        return _Pairs(ends, own[order], self.distances[order], self.num_own)
 
-def _reach(used: BoolArray, truths: BoolArray, max_distance: float) -> _Reach:
+
+def _reach(used: BoolArray, truths: BoolArray, max_distance: float) -> _Pairs:
     """The pairs between any pixel that is used and any true one."""
     (height, width), margin = used.shape, int(min(max_distance, max(used.shape)))
     numbers = np.full((len(truths), height + 2 * margin, width + 2 * margin), -1, dtype=np.int32)
@@ -109,7 +125,7 @@ def _reach(used: BoolArray, truths: BoolArray, max_distance: float) -> _Reach:
     offsets, lengths = (dy * stride + dx)[near], distances[near]
     y, x = np.nonzero(used)
     places = (y + margin) * stride + x + margin
-    step = max(1, _NODES_AT_ONCE // len(offsets))
+    step = max(1, _PLACES_AT_ONCE // len(offsets))
     counts, rows, reached_at = [], [], []
     for number in numbers.reshape(len(truths), -1):
         for start in range(0, len(places), step):
@@ -119,15 +135,16 @@ def _reach(used: BoolArray, truths: BoolArray, max_distance: float) -> _Reach:
             rows.append(reached[present])
             reached_at.append(np.broadcast_to(lengths, present.shape)[present])
     ends = np.concatenate([[0], np.cumsum(np.concatenate(counts))])
-    return _Reach(num_rows, ends, np.concatenate(rows).astype(np.int64), np.concatenate(reached_at))
+    return _Pairs(ends, np.concatenate(rows).astype(np.int64), np.concatenate(reached_at), num_rows)
 
 
 @dataclass(frozen=True, eq=False)
 class _Matching:
-    """A matching of most pairs for several predictions; row r of prediction t has the number t * num_rows + r, and so on.
+    """A matching of most pairs for several predictions.
 
-    columns: those that have a pair. contested: rows that a column left over reaches along alternating paths; in any matching
-    of most pairs they are matched, and with columns that they reach in turn.
+    Row r of prediction t has the number t * (number of rows) + r, and columns likewise. columns: those that have a pair.
+    contested: rows that a column left over reaches along alternating paths; in any matching of most pairs they are
+    matched, and with columns that they reach in turn.
     """
 
     columns: IntArray
@@ -142,103 +159,202 @@ class _Matching:
         return np.asarray((partner < 0) | self.contested[partner])
 
 
-def _most_pairs(reach: _Reach, columns: IntArray, num_maps: int) -> _Matching:
-    """Grow trees of alternating paths from all columns left over at once, and flip those that end at an open row.
+def _most_pairs(reach: _Pairs, back: _Pairs, columns: IntArray, num_maps: int) -> _Matching:
+    """Grow trees of alternating paths from all pixels left over on one side at once, and flip those that end at an open one.
 
-    Trees share no row, so all paths of a round can be flipped together; the round that finds none has seen all that
-    is contested.
+    Trees share no pixel, so all paths of a round can be flipped together; a round that finds none ends the search, from
+    whichever side it was. back: reach, transposed. The trees of all left over columns then hold the contested rows.
     """
-    columns = columns[np.diff(reach.ends)[columns % reach.num_columns] > 0]
-    partner_of_row = np.full(num_maps * reach.num_rows, -1, dtype=np.int64)
-    partner_of_column = np.full(num_maps * reach.num_columns, -1, dtype=np.int64)
+    columns = columns[np.diff(reach.ends)[columns % reach.num_own] > 0]
+    maps, inner = np.divmod(columns, reach.num_own)
+    pairs, place = reach.pairs_of(inner)
+    is_row = np.zeros(num_maps * back.num_own, dtype=np.bool_)
+    is_row[reach.others[pairs] + (maps * back.num_own)[place]] = True
+    is_column = np.zeros(num_maps * reach.num_own, dtype=np.bool_)
+    is_column[columns] = True
+    rows = np.flatnonzero(is_row)
+    partner_of_row = np.full(len(is_row), -1, dtype=np.int64)
+    partner_of_column = np.full(len(is_column), -1, dtype=np.int64)
     while True:
         left_over = columns[partner_of_column[columns] < 0]
-        ends, came_from = _grow(reach, left_over, partner_of_row, len(partner_of_column))
+        open_rows = rows[partner_of_row[rows] < 0]
+        if len(left_over) <= len(open_rows):
+            ends, came_from = _grow(reach, left_over, partner_of_row, is_row)
+            _flip(ends, came_from, partner_of_row, partner_of_column)
+        else:
+            ends, came_from = _grow(back, open_rows, partner_of_column, is_column)
+            _flip(ends, came_from, partner_of_column, partner_of_row)
         if not len(ends):
+            _, came_from = _grow(reach, left_over, partner_of_row, is_row)
             return _Matching(columns, partner_of_row, partner_of_column, came_from >= 0)
-        while len(ends):
-            column = came_from[ends]
-            before = partner_of_column[column]
-            partner_of_row[ends], partner_of_column[column] = column, ends
-            ends = before[before >= 0]
+
+
+def _flip(
+    ends: IntArray, came_from: IntArray, partner_of_end: IntArray, partner_of_root: IntArray
+) -> None:
+    """Match what is unmatched on the paths to these ends, and unmatch what is matched, in place."""
+    while len(ends):
+        own = came_from[ends]
+        before = partner_of_root[own]
+        partner_of_end[ends], partner_of_root[own] = own, ends
+        ends = before[before >= 0]
 
 
 def _grow(
-    reach: _Reach, roots: IntArray, partner_of_row: IntArray, num_columns: int
+    table: _Pairs, roots: IntArray, partner_of_other: IntArray, is_other: BoolArray
 ) -> tuple[IntArray, IntArray]:
-    """An open row for each root that reaches one, and for each row the column that it was reached from, or -1."""
-    came_from = np.full(len(partner_of_row), -1, dtype=np.int64)
-    claim = np.empty(len(partner_of_row), dtype=np.int64)
-    root_of = np.empty(num_columns, dtype=np.int64)
+    """Of the other side an open pixel for each root that reaches one, and for each pixel the one it was reached from.
+
+    That is less than 0 for those not reached. is_other: which of the other side there are at all.
+    """
+    num_maps = len(is_other) // table.num_others
+    num_own = num_maps * table.num_own
+    came_from = np.where(is_other, -1, -2)
+    claim = np.empty(max(len(is_other), num_own), dtype=np.int64)
+    root_of = np.empty(num_own, dtype=np.int64)
     root_of[roots] = roots
-    is_done = np.zeros(num_columns, dtype=np.bool_)
+    is_done = np.zeros(num_own, dtype=np.bool_)
     path_ends = [np.zeros(0, dtype=np.int64)]
-    front = roots
+    front, maps = roots, roots // table.num_own
     while len(front):
-        maps, inner = np.divmod(front, reach.num_columns)
-        pairs, place = reach.pairs_of(inner)
-        rows = reach.rows[pairs] + (maps * reach.num_rows)[place]
-        is_new = came_from[rows] < 0
-        rows, place = rows[is_new], place[is_new]
-        # Of several columns that reach a row at once, the last takes it.
-        claim[rows] = np.arange(len(rows))
-        mine = claim[rows] == np.arange(len(rows))
-        rows, place = rows[mine], place[mine]
-        came_from[rows] = front[place]
-        root, partner = root_of[front[place]], partner_of_row[rows]
-        is_open = partner < 0
-        done, first = np.unique(root[is_open], return_index=True)
-        path_ends.append(rows[is_open][first])
+        pairs, place = table.pairs_of(front - maps * table.num_own)
+        others = table.others[pairs] + (maps * table.num_others)[place]
+        is_new = came_from[others] == -1
+        others, place = others[is_new], place[is_new]
+        mine = _claimed(others, claim)
+        others, place = others[mine], place[mine]
+        came_from[others] = front[place]
+        root, partner = root_of[front[place]], partner_of_other[others]
+        ends, done = others[partner < 0], root[partner < 0]
+        path_ends.append(ends[_claimed(done, claim)])
         is_done[done] = True
-        onward = ~is_open & ~is_done[root]
-        front = partner[onward]
+        onward = (partner >= 0) & ~is_done[root]
+        front, maps = partner[onward], maps[place[onward]]
         root_of[front] = root[onward]
     return np.concatenate(path_ends), came_from
 
 
-class _Nearest:
-    """Decides where columns are left over; remembers, for neighbouring thresholds share most of their pixels."""
+def _claimed(wanted: IntArray, claim: IntArray) -> BoolArray:
+    """For every value the last of those that want it; `claim` is room to work in."""
+    claim[wanted] = np.arange(len(wanted))
+    return np.asarray(claim[wanted] == np.arange(len(wanted)))
 
-    def __init__(self, reach: _Reach) -> None:
+
+class _Nearest:
+    """Decides where columns are left over; remembers, for neighbouring thresholds share most of their pixels.
+
+    Every row takes its nearest column. Rows that take the same one become a group, which is given its least total distance
+    whatever others take; groups that then take the same column are joined, until none do. So each group has its least
+    total distance, and so have all together.
+    """
+
+    def __init__(self, reach: _Pairs, back: _Pairs) -> None:
         self._reach = reach
+        self._back = back
         self._known: dict[bytes, IntArray] = {}
+        self._scratch = np.empty(reach.num_own, dtype=np.int64)
 
     def columns(self, matching: _Matching) -> IntArray:
         """The contested columns that are matched where the total distance is least."""
-        contested = matching.columns[matching.is_contested]
-        parts = self._connected(contested)
-        return np.concatenate([np.zeros(0, dtype=np.int64), *map(self._solve, parts)])
+        rows = np.flatnonzero(matching.contested)
+        choices = self._choices(rows, matching)
+        taken = choices.others[choices.ends[:-1]]
+        every = np.arange(len(rows))
+        group = every
+        while len(rows):
+            in_conflict = np.flatnonzero(_grows(group, _joined(group, every, taken, choices)))
+            if not len(in_conflict):
+                break
+            # To what else they will turn is joined at once: that spares rounds, and a larger group is no less right.
+            pairs, place = choices.pairs_of(in_conflict)
+            likely = pairs < choices.ends[in_conflict[place]] + _LIKELY_CHOICES
+            owners = np.concatenate([every, in_conflict[place[likely]]])
+            columns = np.concatenate([taken, choices.others[pairs[likely]]])
+            label = _joined(group, owners, columns, choices)
+            grown = np.flatnonzero(_grows(group, label))
+            group = label[group]
+            grown = grown[np.argsort(group[grown], kind="stable")]
+            taken[grown] = self._solve(choices, rows, grown, group[grown])
+        return taken
 
-    def _connected(self, columns: IntArray) -> list[IntArray]:
-        """Groups of columns that compete with each other, directly or through others."""
-        from scipy.sparse import csr_array
-        from scipy.sparse.csgraph import connected_components
+    def _choices(self, rows: IntArray, matching: _Matching) -> _Pairs:
+        """The contested columns in reach of contested rows, the nearest first."""
+        contested = np.zeros(len(matching.partner_of_column), dtype=np.bool_)
+        contested[matching.columns[matching.is_contested]] = True
+        maps, inner = np.divmod(rows, self._reach.num_others)
+        pairs, place = self._back.pairs_of(inner)
+        columns = self._back.others[pairs] + (maps * self._reach.num_own)[place]
+        present = contested[columns]
+        counts = np.bincount(place[present], minlength=len(rows))
+        ends = np.concatenate([[0], np.cumsum(counts)])
+        distances = self._back.distances[pairs[present]]
+        return _Pairs(ends, columns[present], distances, len(contested))
 
-        if not len(columns):
-            return []
-        maps, inner = np.divmod(columns, self._reach.num_columns)
-        pairs, place = self._reach.pairs_of(inner)
-        rows = self._reach.rows[pairs] + (maps * self._reach.num_rows)[place]
-        _, rows = np.unique(rows, return_inverse=True)
-        size = len(columns) + int(rows.max()) + 1
-        graph = csr_array((np.ones(len(rows)), (place, len(columns) + rows)), shape=(size, size))
-        _, labels = connected_components(graph, directed=False)
-        order = np.argsort(labels[: len(columns)], kind="stable")
-        _, starts = np.unique(labels[order], return_index=True)
-        return np.split(columns[order], starts[1:])
+    def _solve(
+        self, choices: _Pairs, rows: IntArray, members: IntArray, group: IntArray
+    ) -> IntArray:
+        """For these members, group after group, the columns of their group's least total distance."""
+        pairs, place = choices.pairs_of(members)
+        starts = np.flatnonzero(np.diff(group, prepend=-1))
+        bounds = np.append(starts, len(members))
+        pair_bounds = np.append(np.searchsorted(place, starts), len(pairs))
+        # Numbers that are the same for every prediction, by which what is known is found again.
+        maps, names = np.divmod(rows[members], self._reach.num_others)
+        columns = choices.others[pairs] - (maps * self._reach.num_own)[place]
+        distances = choices.distances[pairs]
+        taken = np.empty(len(members), dtype=np.int64)
+        for (start, end), (first, last) in zip(
+            pairwise(bounds.tolist()), pairwise(pair_bounds.tolist()), strict=True
+        ):
+            own = columns[first:last]
+            key = names[start:end].tobytes() + own.tobytes()
+            if key not in self._known:
+                row, size = place[first:last] - start, end - start
+                self._known[key] = self._least(row, own, distances[first:last], size)
+            taken[start:end] = self._known[key]
+        return np.asarray(taken + maps * self._reach.num_own, dtype=np.int64)
 
-    def _solve(self, columns: IntArray) -> IntArray:
+    def _least(
+        self, row: IntArray, columns: IntArray, distances: FloatColumn, num_rows: int
+    ) -> IntArray:
+        """The columns of the least total distance for rows that can all be matched at once."""
+        from scipy.optimize import linear_sum_assignment
         from scipy.sparse import csr_array
         from scipy.sparse.csgraph import min_weight_full_bipartite_matching
 
-        inner = columns % self._reach.num_columns
-        key = inner.tobytes()
-        if key not in self._known:
-            pairs, place = self._reach.pairs_of(inner)
-            rows, row = np.unique(self._reach.rows[pairs], return_inverse=True)
-            # One more than the distance: zero would be no pair, and all matchings in question have as many pairs.
-            weights = (self._reach.distances[pairs] + 1, (row, place))
-            table = csr_array(weights, shape=(len(rows), len(columns)))
-            _, chosen = min_weight_full_bipartite_matching(table)
-            self._known[key] = np.asarray(chosen, dtype=np.int64)
-        return columns[self._known[key]]
+        place, scratch = np.arange(len(columns)), self._scratch
+        scratch[columns] = place
+        # In their own order, so that of equal totals every truth prefers the same pixels.
+        names = np.sort(columns[scratch[columns] == place])
+        scratch[names] = place[: len(names)]
+        column, shape = scratch[columns], (num_rows, len(names))
+        if num_rows * len(names) <= _DENSE_SIZE:
+            table = np.full(shape, np.inf)
+            table[row, column] = distances
+            return np.asarray(names[linear_sum_assignment(table)[1]], dtype=np.int64)
+        # One more than the distance: zero would be no pair, and all matchings in question have as many pairs.
+        sparse = csr_array((distances + 1, (row, column)), shape=shape)
+        _, chosen = min_weight_full_bipartite_matching(sparse)
+        return np.asarray(names[chosen], dtype=np.int64)
+
+
+def _joined(group: IntArray, members: IntArray, columns: IntArray, choices: _Pairs) -> IntArray:
+    """For each group the number of the one it becomes part of, when those whose members share a column are joined."""
+    from scipy.sparse import csr_array
+    from scipy.sparse.csgraph import connected_components
+
+    number = np.zeros(choices.num_others, dtype=np.int64)
+    number[columns] = 1
+    np.cumsum(number, out=number)
+    num_groups = int(group.max()) + 1
+    size = num_groups + int(number[-1])
+    links = (group[members], num_groups - 1 + number[columns])
+    graph = csr_array((np.ones(len(columns), dtype=np.int8), links), shape=(size, size))
+    _, labels = connected_components(graph, directed=False)
+    return np.asarray(labels[:num_groups], dtype=np.int64)
+
+
+def _grows(group: IntArray, label: IntArray) -> BoolArray:
+    """Which members belong to a group that is joined with another."""
+    is_joined = np.bincount(label) > 1
+    return np.asarray(is_joined[label[group]], dtype=np.bool_)

@@ -15,6 +15,7 @@ from segloop.errors import InputError
 from segloop.evaluate.boundaries import (
     BoundaryCounts,
     best_point,
+    bootstrap_boundaries,
     edges_in_8_bits,
     score_boundaries,
     summarise_boundaries,
@@ -151,6 +152,27 @@ def test_images_are_summed_before_anything_is_divided() -> None:
     # An image where nobody drew a boundary has nothing to be found; what is predicted there is wrong.
     (point,) = summarise_boundaries([large, BoundaryCounts("none", 0, (0,), (1000,), (0,))]).curve
     assert (point.recall, point.precision) == (1, 0.45)
+
+
+def test_intervals_come_from_drawing_images() -> None:
+    good = [BoundaryCounts(str(n), 100, (80,), (100,), (80,)) for n in range(10)]
+    poor = [BoundaryCounts(str(n), 100, (40,), (100,), (40,)) for n in range(10, 20)]
+    # F is the mean of .8 and .4 here; the mean of 20 such draws has a deviation of .2 / 20**.5.
+    estimates = bootstrap_boundaries(good + poor, seed=1)
+    for one in (estimates.ods, estimates.ois):
+        assert one.mean == pytest.approx(0.6)
+        assert one.low == pytest.approx(0.6 - 1.96 * 0.2 / 20**0.5, abs=0.02)
+        assert one.high == pytest.approx(0.6 + 1.96 * 0.2 / 20**0.5, abs=0.02)
+    assert bootstrap_boundaries(good + poor, seed=1) == estimates
+    alike = bootstrap_boundaries([CURVE] * 5, seed=1)
+    summary = summarise_boundaries([CURVE])
+    for one, value in (
+        (alike.ods, summary.ods.f),
+        (alike.ois, summary.ois.f),
+        (alike.average_precision, summary.average_precision),
+        (alike.recall_at_half_precision, summary.recall_at_half_precision),
+    ):
+        assert (one.mean, one.low, one.high) == pytest.approx((value, value, value))
 
 
 def test_maps_are_kept_with_8_bits() -> None:

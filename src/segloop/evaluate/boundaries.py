@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from segloop.errors import InputError
 from segloop.evaluate.boundary_matching import match_boundaries
+from segloop.evaluate.metrics import Estimate
 from segloop.evaluate.thinning import thin
 from segloop.geometry.frames import BoolArray, FloatArray
 from segloop.geometry.masks import IntArray
@@ -62,6 +63,16 @@ class BoundarySummary:
     average_precision: float
     recall_at_half_precision: float
     curve: tuple[OperatingPoint, ...]
+
+
+@dataclass(frozen=True)
+class BoundaryEstimates:
+    """The numbers of the benchmark, ODS and OIS by their F, each with its 95% interval."""
+
+    ods: Estimate
+    ois: Estimate
+    average_precision: Estimate
+    recall_at_half_precision: Estimate
 
 
 def thresholds(num_thresholds: int = NUM_THRESHOLDS) -> FloatColumn:
@@ -124,11 +135,9 @@ def summarise_boundaries(scores: Sequence[BoundaryCounts]) -> BoundarySummary:
         raise InputError("the images were scored at different numbers of thresholds")
     if not any(one.num_true for one in scores):
         raise InputError("no image has a true boundary: there is nothing to find")
-    each = [_rates(_columns(one)) for one in scores]
-    total = _rates(sum((_columns(one) for one in scores), start=np.zeros(())))
-    best = [_columns(one)[:, np.argmax(rates[2])] for one, rates in zip(scores, each, strict=True)]
-    at_best = _rates(np.sum(best, axis=0))
-    cuts = thresholds(len(scores[0].predicted))
+    counts = np.stack([_columns(one) for one in scores])
+    total, at_best = _rates(counts.sum(axis=0)), _rates(_at_best(counts).sum(axis=0))
+    cuts = thresholds(counts.shape[2])
     return BoundarySummary(
         num_images=len(scores),
         ods=_best_between(cuts, total),
@@ -142,6 +151,31 @@ def summarise_boundaries(scores: Sequence[BoundaryCounts]) -> BoundarySummary:
     )
 
 
+def bootstrap_boundaries(
+    scores: Sequence[BoundaryCounts], seed: int, num_draws: int = 1000
+) -> BoundaryEstimates:
+    """The numbers of the benchmark and their 95% intervals from drawing the images anew; raises as summarise_boundaries."""
+    summary = summarise_boundaries(scores)
+    counts = np.stack([_columns(one) for one in scores])
+    at_best, cuts = _at_best(counts), thresholds(counts.shape[2])
+    share = np.full(len(scores), 1 / len(scores))
+    drawn = []
+    for times in np.random.default_rng(seed).multinomial(len(scores), share, size=num_draws):
+        total = _rates(np.tensordot(times, counts, axes=1))
+        drawn.append(
+            (
+                _best_between(cuts, total).f,
+                float(_rates(times @ at_best)[2]),
+                _average_precision(*total[:2]),
+                _recall_at_half_precision(*total[:2]),
+            )
+        )
+    low, high = np.quantile(drawn, (0.025, 0.975), axis=0).tolist()
+    areas = summary.average_precision, summary.recall_at_half_precision
+    found = (summary.ods.f, summary.ois.f, *areas)
+    return BoundaryEstimates(*map(Estimate, found, low, high))
+
+
 def best_point(score: BoundaryCounts) -> OperatingPoint:
     """The best F of one image, between thresholds too, as ODS takes it for all."""
     return _best_between(thresholds(len(score.predicted)), _rates(_columns(score)))
@@ -152,6 +186,12 @@ def _columns(score: BoundaryCounts) -> FloatColumn:
     num_true = (score.num_true,) * len(score.predicted)
     counts = (num_true, score.found_true, score.predicted, score.right)
     return np.array(counts, dtype=np.float64)
+
+
+def _at_best(counts: FloatColumn) -> FloatColumn:
+    """Of the counts of N images (N, 4, T) those at each one's best threshold, (N, 4)."""
+    best = np.argmax(_rates(counts.transpose(1, 0, 2))[2], axis=1)
+    return np.asarray(counts[np.arange(len(counts)), :, best])
 
 
 def _rates(counts: FloatColumn) -> FloatColumn:

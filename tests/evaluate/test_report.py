@@ -146,7 +146,8 @@ def test_written_proposals_hold_settings_summary_and_every_mask(proposals, tmp_p
     assert report["settings"]["box_nms_threshold"] == 0.9
     (dataset,) = report["datasets"]
     assert dataset["model"] == "model-1"
-    assert dataset["protocol"] == {"max_proposals": 1000, "limit": 1, "seed": 0}
+    protocol = {"max_proposals": 1000, "ranking": "quality", "limit": 1, "seed": 0}
+    assert dataset["protocol"] == protocol
     assert dataset["summary"]["average_recall"]["mean"] == pytest.approx(0.35)
     assert dataset["summary"]["sizes"][2]["average_recall"]["mean"] is None
     assert dataset["images"][0]["seconds"] == 2.5

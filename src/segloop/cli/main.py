@@ -11,6 +11,7 @@ import segloop
 from segloop.cli.console import one_line_errors
 from segloop.cli.embed import embed
 from segloop.cli.evaluate.edges import evaluate_edges
+from segloop.cli.evaluate.instances import evaluate_instances
 from segloop.cli.evaluate.points import evaluate_points
 from segloop.cli.evaluate.proposals import evaluate_proposals
 from segloop.cli.evaluate.text import evaluate_text
@@ -36,6 +37,7 @@ GROUPS: dict[str, tuple[str, dict[str, Callable[..., Any]]]] = {
             "points": evaluate_points,
             "edges": evaluate_edges,
             "proposals": evaluate_proposals,
+            "instances": evaluate_instances,
             "text": evaluate_text,
         },
     ),

@@ -104,7 +104,15 @@ def proposals_table(results: Sequence[ProposalsResult]) -> str:
         )
     recall = f"AR@{results[0].max_proposals}" if results else "AR"
     titles = ["dataset", "images", "masks", recall, "small", "medium", "large"]
-    return format_columns([[*titles, "best IoU", "proposals", "seconds"], *rows])
+    table = format_columns([[*titles, "best IoU", "proposals", "seconds"], *rows])
+    by_frequency = [
+        [result.name, one.frequency, str(one.num_masks), _show(one.average_recall.mean)]
+        for result in results
+        for one in summarise_proposals(result).frequencies
+    ]
+    if by_frequency:
+        table += "\n" + format_columns([["dataset", "categories", "masks", recall], *by_frequency])
+    return table
 
 
 def write_proposals(
@@ -131,6 +139,7 @@ def _proposals_record(result: ProposalsResult, summary: ProposalsSummary) -> dic
         "model": result.model,
         "protocol": {
             "max_proposals": result.max_proposals,
+            "ranking": result.ranking,
             "limit": result.limit,
             "seed": result.seed,
         },

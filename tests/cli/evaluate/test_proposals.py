@@ -48,3 +48,32 @@ def test_proposals_are_filtered_as_suits_the_model(data: Path, tmp_path: Path) -
     kept = (settings["predicted_iou_threshold"], settings["stability_threshold"])
     assert kept == segloop.load().spec.automatic_thresholds
     assert settings["points_per_side"] == 2
+
+
+def test_a_second_run_takes_the_scores_of_the_first_and_single_is_another(
+    toy_export: ExportReport, data: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    arguments = ["evaluate", "proposals", str(data), "--model", str(toy_export.folder)]
+    arguments += ["-o", str(out), "--points-per-side", "2"]
+
+    def run(*more: str) -> tuple[int, str]:
+        result = CliRunner().invoke(build_app(), [*arguments, *more], catch_exceptions=False)
+        return result.exit_code, result.stderr
+
+    assert run("--limit", "1") == (0, "")
+    journal = out / "journal" / "proposals-rectangles.jsonl"
+    first = journal.read_text()
+    assert run("--jobs", "2") == (0, "")
+    assert journal.read_text().startswith(first)
+    assert len(journal.read_text().splitlines()) == 3
+    code, error = run("--single")
+    assert code == 2
+    assert "ranking quality (now random)" in error
+    assert run("--single", "--redo") == (0, "")
+    report = json.loads((out / "proposals.json").read_text())
+    assert report["settings"]["box_nms_threshold"] == 0.95
+    assert report["datasets"][0]["protocol"]["ranking"] == "random"
+    # One mask a point of the grid, not three.
+    assert report["datasets"][0]["images"][0]["num_generated"] <= 4
+    assert run("--single", "--filters")[0] == 2

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from segloop.cli.console import LOG_SECONDS, progress_bar
 from segloop.cli.evaluate.running import (
     DataArgument,
-    EvaluationSet,
+    JobsOption,
     LimitOption,
+    RedoOption,
+    Running,
     SeedOption,
+    loader,
     open_sets,
+    score_sets,
 )
 from segloop.cli.options import DeviceOption, ModelOption, OutOption, ThreadsOption
+from segloop.errors import InputError
 
 if TYPE_CHECKING:
-    from segloop.predict.automatic import AutomaticConfig
+    from segloop.evaluate.proposals import ModelProposals
     from segloop.predict.predictor import Predictor
 
 
@@ -26,7 +32,10 @@ def evaluate_proposals(
     data: DataArgument,
     out: OutOption,
     model: ModelOption = "default",
-    points_per_side: Annotated[int, typer.Option(min=1, help="Grid of N x N points.")] = 64,
+    points_per_side: Annotated[
+        int | None,
+        typer.Option(min=1, help="Grid of N x N points; as in the paper by default."),
+    ] = None,
     filters: Annotated[
         bool,
         typer.Option(
@@ -34,7 +43,13 @@ def evaluate_proposals(
             help="Keep only what `segloop everything` keeps, instead of the paper's all masks.",
         ),
     ] = False,
+    single: Annotated[
+        bool,
+        typer.Option("--single", help="The paper's ablation: one mask a point, ranked at random."),
+    ] = False,
     limit: LimitOption = None,
+    jobs: JobsOption = 1,
+    redo: RedoOption = False,
     seed: SeedOption = 0,
     device: DeviceOption = "cpu",
     threads: ThreadsOption = None,
@@ -42,54 +57,56 @@ def evaluate_proposals(
     """Score automatic masks as object proposals, AR@1000 (paper §7.3).
 
     Prints a table; FOLDER/proposals.json has all numbers with intervals,
-    FOLDER/proposals.jsonl a line for every true mask.
+    FOLDER/proposals.jsonl a line for every true mask. A run that was stopped
+    goes on where it was when the same command is given again.
 
-    [bold]Example[/bold]
+    [bold]Examples[/bold]
 
-      segloop evaluate proposals coco.tar -o scores --limit 20
+      segloop evaluate proposals coco.tar -o scores --limit 20 --jobs 2
+      segloop evaluate proposals lvis_v1_val.json=val2017 -o scores
     """
     from segloop.cli.results import prepare_folder
-    from segloop.data.image import ImageArray
-    from segloop.evaluate.proposals import ProposalsResult
     from segloop.evaluate.proposals import evaluate_proposals as score_proposals
     from segloop.evaluate.report import proposals_table, write_proposals
-    from segloop.geometry.encoded import EncodedMasks
-    from segloop.predict.automatic import generate
-    from segloop.predict.predictor import load
 
-    sets = open_sets(data)
+    if filters and single:
+        raise InputError("--filters and --single are two ways to generate masks: choose one")
+    sets = open_sets(data, seed)
+    load = loader(model, device, threads, jobs)
+    spec = load().spec
+    generate = _generator(load, points_per_side, filters=filters, single=single)
+    ranking: Literal["random", "quality"] = "random" if single else "quality"
     prepare_folder(out)
-    predictor = load(model, device=device, threads=threads)
-    config = _settings(predictor, points_per_side, filters)
-
-    def masks_of(image: ImageArray) -> EncodedMasks:
-        return generate(predictor, image, config).masks
-
-    def score(one: EvaluationSet) -> ProposalsResult:
-        with progress_bar(one.name, log_seconds=LOG_SECONDS) as bar:
-            return score_proposals(
-                masks_of,
-                one.samples,
-                name=one.name,
-                model=predictor.spec.identity,
-                limit=limit,
-                seed=seed,
-                progress=bar.update,
-            )
-
-    results = [score(one) for one in sets]
-    written = write_proposals(out, results, config)
+    evaluate = partial(
+        score_proposals, generate, model=spec.identity, ranking=ranking, limit=limit, seed=seed
+    )
+    how = {"model": spec.identity, "outputs": generate.outputs, "ranking": ranking, "seed": seed}
+    settings = {**how, **asdict(generate.config)}
+    results = score_sets("proposals", sets, evaluate, settings, Running(out, jobs, redo))
+    written = write_proposals(out, results, generate.config)
     typer.echo(proposals_table(results), nl=False)
     typer.echo(f"\n{written}")
 
 
-def _settings(predictor: Predictor, points_per_side: int, filters: bool) -> AutomaticConfig:
+def _generator(
+    load: Callable[[], Predictor], points_per_side: int | None, *, filters: bool, single: bool
+) -> ModelProposals:
+    from segloop.evaluate.proposals import (
+        PAPER_CONFIG,
+        ModelProposals,
+        single_output_proposals,
+    )
     from segloop.predict.automatic import suited_config
 
-    config = replace(suited_config(predictor.spec), points_per_side=points_per_side)
-    if not filters:
-        # Paper appendix D.3.
-        config = replace(
-            config, predicted_iou_threshold=0, stability_threshold=0, box_nms_threshold=0.9
+    if single:
+        generate = single_output_proposals(load)
+    elif filters:
+        config = suited_config(load().spec)
+        generate = ModelProposals(
+            load, replace(config, points_per_side=PAPER_CONFIG.points_per_side)
         )
-    return config
+    else:
+        generate = ModelProposals(load, PAPER_CONFIG)
+    if points_per_side is None:
+        return generate
+    return replace(generate, config=replace(generate.config, points_per_side=points_per_side))

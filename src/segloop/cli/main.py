@@ -14,6 +14,7 @@ from segloop.cli.evaluate.edges import evaluate_edges
 from segloop.cli.evaluate.instances import evaluate_instances
 from segloop.cli.evaluate.points import evaluate_points
 from segloop.cli.evaluate.proposals import evaluate_proposals
+from segloop.cli.evaluate.report import evaluate_report
 from segloop.cli.evaluate.text import evaluate_text
 from segloop.cli.everything import everything
 from segloop.cli.export import export
@@ -39,6 +40,7 @@ GROUPS: dict[str, tuple[str, dict[str, Callable[..., Any]]]] = {
             "proposals": evaluate_proposals,
             "instances": evaluate_instances,
             "text": evaluate_text,
+            "report": evaluate_report,
         },
     ),
 }

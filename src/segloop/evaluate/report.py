@@ -8,16 +8,15 @@ from __future__ import annotations
 import json
 import math
 import os
-import platform
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from segloop.errors import InputError
 from segloop.evaluate.baselines import BaselinesResult
+from segloop.evaluate.conditions import describe_conditions
 from segloop.evaluate.points import WEAR_PX, PointsResult
 from segloop.evaluate.proposals import ProposalsResult, ProposalsSummary, summarise_proposals
 from segloop.evaluate.summary import (
@@ -33,15 +32,6 @@ _BASELINES = (
     ("filled box", "filled_box_iou", "box"),
     ("GrabCut from box", "grabcut_iou", "box"),
     ("Felzenszwalb region", "felzenszwalb_iou", "1 click"),
-)
-_PACKAGES = (
-    "segloop",
-    "numpy",
-    "opencv-python-headless",
-    "pycocotools",
-    "onnxruntime",
-    "torch",
-    "scikit-image",
 )
 
 
@@ -151,18 +141,10 @@ def _proposals_record(result: ProposalsResult, summary: ProposalsSummary) -> dic
 
 def write_report(folder: Path, report: dict[str, Any], rows: list[dict[str, Any]]) -> Path:
     """Write TASK.json with the machine and the versions added, and TASK.jsonl; returns the path of TASK.json."""
-    report = {
-        **report,
-        "machine": {
-            "platform": platform.platform(),
-            "processors": os.cpu_count(),
-            "python": platform.python_version(),
-        },
-        "versions": _versions(),
-    }
+    report = {**report, **asdict(describe_conditions())}
     task = report["task"]
-    _write(folder / f"{task}.jsonl", "".join(json.dumps(_finite(row)) + "\n" for row in rows))
-    return _write(folder / f"{task}.json", json.dumps(_finite(report), indent=2) + "\n")
+    write_text(folder / f"{task}.jsonl", "".join(json.dumps(_finite(row)) + "\n" for row in rows))
+    return write_text(folder / f"{task}.json", json.dumps(_finite(report), indent=2) + "\n")
 
 
 def _points_record(result: PointsResult, summary: PointsSummary) -> dict[str, Any]:
@@ -235,18 +217,6 @@ def _show(value: float) -> str:
     return "-" if math.isnan(value) else f"{value:.3f}"
 
 
-def _versions() -> dict[str, str]:
-    found = {package: _version(package) for package in _PACKAGES}
-    return {package: version for package, version in found.items() if version is not None}
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
-
-
 def _finite(value: Any) -> Any:
     """JSON has no NaN: null says that there was nothing to measure."""
     if isinstance(value, dict):
@@ -256,7 +226,8 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _write(path: Path, text: str) -> Path:
+def write_text(path: Path, text: str) -> Path:
+    """Write a file, whole or not at all; InputError where that cannot be done."""
     partial = path.with_name(path.name + ".partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,249 @@
+"""Runs side by side, and one run split into groups: means with intervals, and which differences exceed chance.
+
+Images are drawn anew, not masks: those of one image are not independent. Two runs are compared on what both have scored,
+each mask with itself; groups (paper §6) are compared as they are.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import combinations, pairwise
+from pathlib import Path
+
+import numpy as np
+
+from segloop.errors import InputError
+from segloop.evaluate.metrics import Estimate, FloatColumn, bootstrap_mean
+from segloop.evaluate.runs import Run, RunScore
+from segloop.evaluate.summary import SIZE_EDGES
+
+NUM_DRAWS = 2000
+FEWEST_IMAGES = 5
+"""Of a group, for it to be compared with another: drawing fewer anew says nothing of chance."""
+GroupOf = Callable[[RunScore], str | None]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run's mean of one measure on one dataset; difference: to the first run, None for that one and without pairs."""
+
+    run: str
+    num_scores: int
+    mean: Estimate
+    difference: Estimate | None
+
+    @property
+    def exceeds_chance(self) -> bool:
+        """Whether the interval of the difference leaves out 0."""
+        return self.difference is not None and (self.difference.low > 0 or self.difference.high < 0)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One measure on one dataset, a cell for each run that has it."""
+
+    dataset: str
+    measure: str
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True)
+class Group:
+    """The mean of one group."""
+
+    name: str
+    num_scores: int
+    num_images: int
+    mean: Estimate
+
+
+@dataclass(frozen=True)
+class GroupDifference:
+    """How much better the first group is than the second."""
+
+    first: str
+    second: str
+    difference: Estimate
+
+    @property
+    def exceeds_chance(self) -> bool:
+        """Whether the interval leaves out 0."""
+        return self.difference.low > 0 or self.difference.high < 0
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """One measure of one run, split into groups; num_left_out: scores that belong to none."""
+
+    run: str
+    dataset: str
+    measure: str
+    groups: tuple[Group, ...]
+    differences: tuple[GroupDifference, ...]
+    num_left_out: int
+
+
+def compare_runs(runs: Sequence[Run], seed: int = 0) -> tuple[Line, ...]:
+    """Every measure on every dataset, run by run, the first being what the others are held against.
+
+    Raises InputError for runs of several tasks, and where no two have scored anything in common.
+    """
+    if not runs:
+        raise InputError("there is no run to report: name one or more folders")
+    if len(tasks := {run.task for run in runs}) > 1:
+        raise InputError(f"runs of several tasks cannot be compared: {', '.join(sorted(tasks))}")
+    known = [{score.key: score for score in run.scores} for run in runs]
+    if len(runs) > 1 and not any(known[0].keys() & other.keys() for other in known[1:]):
+        raise InputError(f"{runs[0].label} and the other runs have no image in common")
+    datasets = dict.fromkeys(score.dataset for run in runs for score in run.scores)
+    measures = dict.fromkeys(name for run in runs for name in run.measures)
+    lines = []
+    for dataset in datasets:
+        for measure in measures:
+            cells = tuple(
+                _cell(run, runs[0] if number else None, dataset, measure, seed)
+                for number, run in enumerate(runs)
+            )
+            if any(cell.num_scores for cell in cells):
+                lines.append(Line(dataset, measure, cells))
+    return tuple(lines)
+
+
+def group_scores(run: Run, group_of: GroupOf, seed: int = 0) -> tuple[Grouping, ...]:
+    """Split every measure of a run on every dataset; InputError where no score belongs to a group."""
+    groupings = []
+    for dataset in dict.fromkeys(score.dataset for score in run.scores):
+        for measure in run.measures:
+            members: dict[str, list[RunScore]] = {}
+            num_left_out = 0
+            for score in _having(run, dataset, measure):
+                name = group_of(score)
+                if name is None:
+                    num_left_out += 1
+                else:
+                    members.setdefault(name, []).append(score)
+            if members:
+                groupings.append(_grouping(run, dataset, measure, members, num_left_out, seed))
+    if not groupings:
+        raise InputError(f"no score of {run.label} belongs to any group")
+    return tuple(groupings)
+
+
+def by_category(score: RunScore) -> str | None:
+    """The group of a score by its object's class."""
+    return score.category
+
+
+def by_size(score: RunScore) -> str | None:
+    """The group of a score by its object's relative size: the square root of its share of the image."""
+    if score.relative_size is None:
+        return None
+    for low, high in pairwise(SIZE_EDGES):
+        if low <= score.relative_size < high or score.relative_size == high == 1.0:
+            return f"{low:g} to {high:g}"
+    return None
+
+
+def by_file(path: str | Path) -> GroupOf:
+    """Groups from a table with commas: columns image and group, and annotation_id where masks of an image differ.
+
+    Raises InputError for a file that is no such table.
+    """
+    try:
+        with Path(path).open(newline="", encoding="utf-8") as stream:
+            rows = list(csv.DictReader(stream))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path} cannot be read as a table: {error}") from error
+    if not rows or not {"image", "group"} <= rows[0].keys():
+        raise InputError(
+            f"{path} needs a first line with the columns image, group (and annotation_id)"
+        )
+    has_ids = "annotation_id" in rows[0]
+    groups = {
+        (row["image"], row["annotation_id"] if has_ids else ""): row["group"]
+        for row in rows
+        if row["group"]
+    }
+
+    def group_of(score: RunScore) -> str | None:
+        return groups.get((score.image, str(score.annotation_id) if has_ids else ""))
+
+    return group_of
+
+
+def bootstrap_difference(
+    first: FloatColumn,
+    first_images: Sequence[str],
+    second: FloatColumn,
+    second_images: Sequence[str],
+    seed: int,
+) -> Estimate:
+    """Mean of the first values less that of the second, with a 95% interval from drawing images anew.
+
+    An image in both is drawn for both at once.
+    """
+    images, where = np.unique([*first_images, *second_images], return_inverse=True)
+    parts = np.split(where, [len(first_images)])
+    draws = np.random.default_rng(seed).multinomial(
+        len(images), np.full(len(images), 1 / len(images)), size=NUM_DRAWS
+    )
+    means = []
+    for values, place in zip((first, second), parts, strict=True):
+        sums = np.bincount(place, values, minlength=len(images))
+        counts = np.bincount(place, minlength=len(images))
+        total = draws @ counts
+        means.append(
+            np.divide(draws @ sums, total, out=np.full(NUM_DRAWS, np.nan), where=total > 0)
+        )
+    low, high = np.nanquantile(means[0] - means[1], (0.025, 0.975))
+    return Estimate(float(np.mean(first) - np.mean(second)), float(low), float(high))
+
+
+def _cell(run: Run, reference: Run | None, dataset: str, measure: str, seed: int) -> Cell:
+    scores = _having(run, dataset, measure)
+    mean = bootstrap_mean(_column(scores, measure), [score.image for score in scores], seed)
+    difference = None
+    if reference is not None:
+        known = {score.key: score for score in _having(reference, dataset, measure)}
+        pairs = [(score, known[score.key]) for score in scores if score.key in known]
+        if pairs:
+            gains = [one.values[measure] - other.values[measure] for one, other in pairs]
+            difference = bootstrap_mean(gains, [one.image for one, _ in pairs], seed)
+    return Cell(run.label, len(scores), mean, difference)
+
+
+def _grouping(
+    run: Run,
+    dataset: str,
+    measure: str,
+    members: dict[str, list[RunScore]],
+    num_left_out: int,
+    seed: int,
+) -> Grouping:
+    columns = {
+        name: (_column(scores, measure), [score.image for score in scores])
+        for name, scores in sorted(members.items())
+    }
+    groups = tuple(
+        Group(name, len(values), len(set(images)), bootstrap_mean(values, images, seed))
+        for name, (values, images) in columns.items()
+    )
+    differences = tuple(
+        GroupDifference(
+            first, second, bootstrap_difference(*columns[first], *columns[second], seed)
+        )
+        for first, second in combinations(
+            [group.name for group in groups if group.num_images >= FEWEST_IMAGES], 2
+        )
+    )
+    return Grouping(run.label, dataset, measure, groups, differences, num_left_out)
+
+
+def _having(run: Run, dataset: str, measure: str) -> list[RunScore]:
+    return [one for one in run.scores if one.dataset == dataset and measure in one.values]
+
+
+def _column(scores: Sequence[RunScore], measure: str) -> FloatColumn:
+    return np.array([score.values[measure] for score in scores], dtype=np.float64)

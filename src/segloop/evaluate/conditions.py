@@ -1,0 +1,101 @@
+"""What a result was made on and with: the machine, the versions, and the commit where this runs from a checkout."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+_PACKAGES = (
+    "segloop",
+    "numpy",
+    "opencv-python-headless",
+    "pycocotools",
+    "onnxruntime",
+    "torch",
+    "scikit-image",
+)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The computer. processor: its name, where the system tells it; memory_bytes: likewise."""
+
+    platform: str
+    processor: str | None
+    processors: int | None
+    memory_bytes: int | None
+    python: str
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """All that a result depends on besides data, model and settings. commit: with "+" after it where files were changed."""
+
+    machine: Machine
+    versions: dict[str, str]
+    commit: str | None
+
+
+def describe_conditions() -> Conditions:
+    """Those of this process."""
+    machine = Machine(
+        platform.platform(),
+        _processor(),
+        os.cpu_count(),
+        _memory_bytes(),
+        platform.python_version(),
+    )
+    return Conditions(machine, _versions(), commit_of(Path(__file__).resolve().parent))
+
+
+def commit_of(folder: Path) -> str | None:
+    """The commit of the checkout that a folder of the package lies in; None where it lies in none, or git is missing."""
+    root = next((one for one in folder.parents if (one / ".git").exists()), None)
+    if root is None or root / "src" not in folder.parents:
+        return None
+    try:
+        found = [
+            subprocess.run(
+                ["git", "-C", str(root), *arguments],
+                capture_output=True,
+                text=True,
+                check=True,
+                timeout=10,
+            ).stdout.strip()
+            for arguments in (("rev-parse", "HEAD"), ("status", "--porcelain", "--", "src"))
+        ]
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return found[0] + ("+" if found[1] else "")
+
+
+def _processor() -> str | None:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or None
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or None
+
+
+def _memory_bytes() -> int | None:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return None
+
+
+def _versions() -> dict[str, str]:
+    found = {package: _version(package) for package in _PACKAGES}
+    return {package: version for package, version in found.items() if version is not None}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,146 @@
+"""Results of evaluations as they lie in folders: what was measured with what, and a score for every mask, image or box.
+
+Scores of several runs are put on one footing here: a key that says what was scored, its image, and numbers by name.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from segloop.errors import InputError
+from segloop.evaluate.metrics import FloatColumn
+
+TASKS = ("points", "edges", "proposals", "instances", "text")
+_NAMES_A_SCORE = ("dataset", "finder", "image", "annotation_id", "category", "noise", "baseline")
+
+Key = tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class RunScore:
+    """One thing that was scored. key: tells it from all others of a run, and is the same in every run that scored it.
+
+    predicted: predicted and true IoU of each of the masks that a single click gave.
+    """
+
+    key: Key
+    dataset: str
+    image: str
+    values: Mapping[str, float]
+    category: str | None
+    relative_size: float | None
+    annotation_id: int | None
+    predicted: tuple[tuple[float, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class Run:
+    """One result. report: the content of TASK.json. label: the folder's name, by which a reader knows it."""
+
+    label: str
+    task: str
+    report: Mapping[str, Any]
+    scores: tuple[RunScore, ...]
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """The names of the numbers, in the order in which they first come up."""
+        return tuple(dict.fromkeys(name for score in self.scores for name in score.values))
+
+    def predicted_ious(self, dataset: str) -> FloatColumn:
+        """Predicted and true IoU (N, 2) of all masks of single clicks on a dataset; none where the task has no such."""
+        pairs = [pair for one in self.scores if one.dataset == dataset for pair in one.predicted]
+        return np.array(pairs, dtype=np.float64).reshape(-1, 2)
+
+
+def read_run(folder: str | Path) -> Run:
+    """Read the result in a folder; InputError where there is none, several, or one that is damaged."""
+    place = Path(folder)
+    found = [task for task in TASKS if (place / f"{task}.json").is_file()]
+    if not found:
+        raise InputError(f"{place} holds no result of segloop evaluate ({', '.join(TASKS)})")
+    if len(found) > 1:
+        raise InputError(
+            f"{place} holds several results ({', '.join(found)}): keep one to a folder"
+        )
+    (task,) = found
+    report = _read(place / f"{task}.json")
+    if not isinstance(report, dict) or report.get("task") != task or "datasets" not in report:
+        raise InputError(f"{place / f'{task}.json'} is not a result of segloop evaluate {task}")
+    scores = tuple(_scores(place / f"{task}.jsonl", task))
+    return Run(place.name or str(place), task, report, scores)
+
+
+def _scores(path: Path, task: str) -> Iterator[RunScore]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read: {error}") from error
+    for number, line in enumerate(lines, start=1):
+        try:
+            row = json.loads(line)
+            if row.get("baseline"):
+                continue
+            values = {
+                name: float(value)
+                for name, value in _values(task, row).items()
+                if value is not None and math.isfinite(value)
+            }
+            yield RunScore(
+                key=tuple((name, row[name]) for name in _NAMES_A_SCORE if name in row),
+                dataset=str(row["dataset"]),
+                image=str(row["image"]),
+                values=values,
+                category=row.get("category"),
+                relative_size=row.get("relative_size"),
+                annotation_id=row.get("annotation_id"),
+                predicted=tuple(
+                    zip(row.get("three_predicted_ious", ()), row.get("three_ious", ()), strict=True)
+                ),
+            )
+        except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
+            raise InputError(f"{path}, line {number}, is not a score of {task}") from error
+
+
+def _values(task: str, row: Mapping[str, Any]) -> dict[str, float | None]:
+    """The numbers of a line of TASK.jsonl that are compared."""
+    if task == "points":
+        ious = row["click_ious"]
+        clicks = {
+            "1 click" if count == 1 else f"{count} clicks": ious[min(count, len(ious)) - 1]
+            for count in (1, 2, 3, 5, 9)
+        }
+        others = {"oracle": max(row["three_ious"]), "single": row["single_iou"]}
+        return {**clicks, **others, "box": row["box_iou"]}
+    if task == "proposals":
+        return {"recall": row["found"], "best IoU": row["best_iou"]}
+    if task == "instances":
+        return {"first IoU": row["first_iou"], "IoU fed back": row["iou"]}
+    if task == "edges":
+        return {"best F": row["best"]["f"]}
+    return dict(_leaves(row, ""))
+
+
+def _leaves(value: Any, name: str) -> Iterator[tuple[str, float]]:
+    """Every number between 0 and 1 in nested fields, under the names of the fields it lies in."""
+    if isinstance(value, Mapping):
+        for inner, one in value.items():
+            yield from _leaves(one, f"{name} {inner}".strip())
+    elif isinstance(value, bool | float) and name and 0 <= value <= 1:
+        yield name, float(value)
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read: {error}") from error
+    except ValueError as error:
+        raise InputError(f"{path} is damaged: it is not JSON") from error

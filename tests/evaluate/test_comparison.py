@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from segloop.errors import InputError
+from segloop.evaluate.comparison import (
+    bootstrap_difference,
+    by_category,
+    by_file,
+    by_size,
+    compare_runs,
+    group_scores,
+)
+from segloop.evaluate.runs import Run, RunScore
+
+
+def score(image: int, value: float, **changes) -> RunScore:
+    fields = {
+        "key": (("image", image),),
+        "dataset": "drawn",
+        "image": str(image),
+        "values": {"IoU": value},
+        "category": None,
+        "relative_size": None,
+        "annotation_id": 1,
+    }
+    return RunScore(**{**fields, **changes})
+
+
+def run(label: str, values: dict[int, float], task: str = "points") -> Run:
+    return Run(label, task, {}, tuple(score(image, value) for image, value in values.items()))
+
+
+def test_two_runs_are_compared_mask_by_mask() -> None:
+    rng = np.random.default_rng(0)
+    base = {image: float(value) for image, value in enumerate(rng.uniform(0.2, 0.8, 40))}
+    better = {image: value + 0.02 for image, value in base.items()}
+    (line,) = compare_runs([run("base", base), run("better", better)])
+    first, second = line.cells
+    assert first.difference is None
+    assert second.difference is not None
+    assert second.difference.mean == pytest.approx(0.02)
+    # The means' own intervals overlap by far; what every mask gains is sure.
+    assert first.mean.high > second.mean.low
+    assert second.exceeds_chance
+
+
+def test_noise_is_not_taken_for_a_difference() -> None:
+    rng = np.random.default_rng(1)
+    base = {image: float(value) for image, value in enumerate(rng.uniform(0.2, 0.8, 40))}
+    other = {image: value + rng.normal(0, 0.1) for image, value in base.items()}
+    (line,) = compare_runs([run("base", base), run("other", other)])
+    assert not line.cells[1].exceeds_chance
+
+
+def test_only_what_both_have_scored_counts_for_the_difference() -> None:
+    (line,) = compare_runs([run("a", {1: 0.5, 2: 0.7}), run("b", {2: 0.9, 3: 0.1})])
+    assert line.cells[1].mean.mean == pytest.approx(0.5)
+    assert line.cells[1].difference is not None
+    assert line.cells[1].difference.mean == pytest.approx(0.2)
+
+
+def test_runs_that_cannot_be_compared_are_refused() -> None:
+    with pytest.raises(InputError, match="no image in common"):
+        compare_runs([run("a", {1: 0.5}), run("b", {2: 0.5})])
+    with pytest.raises(InputError, match="several tasks cannot be compared: edges, points"):
+        compare_runs([run("a", {1: 0.5}), run("b", {1: 0.5}, task="edges")])
+    with pytest.raises(InputError, match="no run to report"):
+        compare_runs([])
+
+
+def test_groups_have_means_and_differences() -> None:
+    scores = [score(n, 0.6 + 0.01 * (n % 3), category="cat") for n in range(12)]
+    scores += [score(20 + n, 0.2 + 0.01 * (n % 3), category="dog") for n in range(9)]
+    scores += [score(40, 0.9, category="emu"), score(41, 0.9)]
+    (grouping,) = group_scores(Run("a", "points", {}, tuple(scores)), by_category)
+    assert [(group.name, group.num_scores) for group in grouping.groups] == [
+        ("cat", 12),
+        ("dog", 9),
+        ("emu", 1),
+    ]
+    assert grouping.groups[0].mean.mean == pytest.approx(0.61)
+    assert grouping.num_left_out == 1
+    # One image says nothing of chance.
+    (difference,) = grouping.differences
+    assert (difference.first, difference.second) == ("cat", "dog")
+    assert difference.difference.mean == pytest.approx(0.4)
+    assert difference.exceeds_chance
+
+
+def test_an_image_of_both_groups_is_drawn_for_both() -> None:
+    images = [str(n) for n in range(30)]
+    hard = np.random.default_rng(2).uniform(0, 1, 30)
+    together = bootstrap_difference(hard + 0.1, images, hard, images, 0)
+    others = [f"other {n}" for n in range(30)]
+    apart = bootstrap_difference(hard + 0.1, images, hard, others, 0)
+    assert together.mean == pytest.approx(apart.mean)
+    assert together.high - together.low < 0.01
+    assert apart.high - apart.low > 0.2
+
+
+def test_sizes_are_those_of_the_summary() -> None:
+    assert by_size(score(1, 0.5, relative_size=0.05)) == "0.05 to 0.1"
+    assert by_size(score(1, 0.5, relative_size=1.0)) == "0.4 to 1"
+    assert by_size(score(1, 0.5)) is None
+
+
+def test_groups_of_a_file(tmp_path: Path) -> None:
+    table = tmp_path / "groups.csv"
+    table.write_text("image,group\n1,old\n2,young\n3,\n")
+    group_of = by_file(table)
+    assert [group_of(score(n, 0.5)) for n in (1, 2, 3, 4)] == ["old", "young", None, None]
+    table.write_text("image,annotation_id,group\n1,1,old\n1,2,young\n")
+    group_of = by_file(table)
+    assert group_of(score(1, 0.5)) == "old"
+    assert group_of(score(1, 0.5, annotation_id=2)) == "young"
+    table.write_text("picture,class\n1,old\n")
+    with pytest.raises(InputError, match="columns image, group"):
+        by_file(table)
+    with pytest.raises(InputError, match="cannot be read as a table"):
+        by_file(tmp_path / "none.csv")
+    with pytest.raises(InputError, match="belongs to any group"):
+        group_scores(run("a", {7: 0.5}), group_of)

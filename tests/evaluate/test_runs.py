@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from segloop.errors import InputError
+from segloop.evaluate.boundaries import BoundaryCounts
+from segloop.evaluate.edge_report import write_edges
+from segloop.evaluate.edges import EdgeConfig, EdgesResult, ImageEdges
+from segloop.evaluate.points import PointsProtocol, PointsResult
+from segloop.evaluate.report import write_points
+from segloop.evaluate.runs import read_run
+from segloop.evaluate.truth import Counts
+
+
+@pytest.fixture
+def points(mask_scores, tmp_path: Path) -> Path:
+    scores = (
+        mask_scores(image="a", click_ious=(0.2, 0.6), category="cat", annotation_id=3),
+        mask_scores(image="b", click_ious=(0.4,), box_iou=0.7),
+    )
+    result = PointsResult("drawn", "m", PointsProtocol(), Counts(2, 2), scores, 1.0)
+    return write_points(tmp_path / "first", [result]).parent
+
+
+def test_points_have_their_measures_and_calibration(points: Path) -> None:
+    run = read_run(points)
+    assert (run.label, run.task) == ("first", "points")
+    assert run.measures == (
+        "1 click",
+        "2 clicks",
+        "3 clicks",
+        "5 clicks",
+        "9 clicks",
+        "oracle",
+        "single",
+        "box",
+    )
+    first, second = run.scores
+    assert (first.image, first.category, first.annotation_id) == ("a", "cat", 3)
+    assert first.values["1 click"] == 0.2
+    assert first.values["9 clicks"] == 0.6
+    assert second.values["3 clicks"] == 0.4
+    assert first.key != second.key
+    np.testing.assert_allclose(
+        run.predicted_ious("drawn"), [[0.9, 0.5], [0.8, 0.4], [0.7, 0.3]] * 2
+    )
+    assert run.predicted_ious("other").shape == (0, 2)
+
+
+def test_edges_tell_who_found_them(tmp_path: Path) -> None:
+    counts = BoundaryCounts("100", 10, (10, 5), (10, 5), (10, 5))
+    results = [
+        EdgesResult("bsds", finder, (ImageEdges(counts, 0.1),), None, 0)
+        for finder in ("model", "Canny")
+    ]
+    write_edges(tmp_path, results, EdgeConfig())
+    run = read_run(tmp_path)
+    assert len({score.key for score in run.scores}) == 2
+    assert [score.values for score in run.scores] == [{"best F": 1.0}] * 2
+
+
+def test_words_have_a_number_for_every_field(tmp_path: Path) -> None:
+    (tmp_path / "text.json").write_text('{"task": "text", "datasets": []}')
+    row = {"dataset": "d", "image": "a", "category": "cat"}
+    row |= {"answers": {"words": {"iou": 0.25, "is_right": True}, "count": 7}, "missing": None}
+    (tmp_path / "text.jsonl").write_text(json.dumps(row) + "\n")
+    (score,) = read_run(tmp_path).scores
+    assert score.values == {"answers words iou": 0.25, "answers words is_right": 1.0}
+
+
+def test_what_is_no_result_is_refused(points: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds no result of segloop evaluate"):
+        read_run(tmp_path)
+    lines = (points / "points.jsonl").read_text()
+    (points / "points.jsonl").write_text(lines + '{"dataset": "drawn"}\n')
+    with pytest.raises(InputError, match=r"line 3, is not a score of points"):
+        read_run(points)
+    (points / "points.jsonl").write_text(lines[:40])
+    with pytest.raises(InputError, match=r"line 1, is not a score of points"):
+        read_run(points)
+    whole = (points / "points.json").read_text()
+    (points / "points.json").write_text(whole[:100])
+    with pytest.raises(InputError, match="is damaged"):
+        read_run(points)
+    (points / "points.json").write_text('{"task": "edges"}')
+    with pytest.raises(InputError, match="is not a result of segloop evaluate points"):
+        read_run(points)
+    (points / "edges.json").write_text("{}")
+    with pytest.raises(InputError, match="several results"):
+        read_run(points)

@@ -13,7 +13,7 @@ from segloop.geometry.frames import BoolArray, FloatArray
 
 _SMOOTHING_PX = 4
 _MARGIN_PX = 5
-_CANNY_SIGMA = 1.4
+_CANNY_SIGMA = 2.0
 _CANNY_LEVELS = 99
 _CANNY_LOW_SHARE = 0.4
 
@@ -57,7 +57,7 @@ def sobel_edges(image: ImageArray) -> FloatArray:
 def canny_edges(image: ImageArray) -> FloatArray:
     """Canny's edges with every high threshold: a pixel's value is the largest with which it is an edge.
 
-    Gradients of the grey image smoothed by a Gaussian of 1.4 pixels; the low threshold is .4 of the high one.
+    Gradients of the grey image smoothed by a Gaussian of 2 pixels; the low threshold is .4 of the high one.
     """
     smooth = cv2.GaussianBlur(_grey(image), (0, 0), _CANNY_SIGMA)
     strength = scale_to_one(_maxima_of_gradient(np.asarray(smooth, dtype=np.float32)))

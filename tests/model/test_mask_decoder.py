@@ -141,3 +141,16 @@ def test_each_size_of_the_configuration_is_used() -> None:
     logits, iou = decoder(torch.randn(1, 9, 48), torch.randn(1, 9, 48), torch.randn(2, 1, 48))
     assert logits.shape == (2, 4, 12, 12)
     assert iou.shape == (2, 4)
+
+
+def test_dropout_works_in_training_alone() -> None:
+    torch.manual_seed(0)
+    decoder = MaskDecoder(32, DecoderConfig(2, 2, 64, 16, (8, 4), 32))
+    decoder.set_dropout(0.5)
+    image, places, tokens = torch.randn(1, 64, 32), torch.randn(1, 64, 32), torch.randn(1, 3, 32)
+    decoder.train()
+    assert not torch.equal(decoder(image, places, tokens)[0], decoder(image, places, tokens)[0])
+    decoder.eval()
+    still = decoder(image, places, tokens)[0]
+    decoder.set_dropout(0.0)
+    torch.testing.assert_close(decoder.train()(image, places, tokens)[0], still)

@@ -147,8 +147,8 @@ MUTATIONS = (
     Mutation(
         "step: mean of the three losses for their minimum",
         _STEP,
-        "least, which = masks.min(dim=1)",
-        "least, which = masks.mean(dim=1), masks.argmin(dim=1)",
+        "least, which = (FOCAL_WEIGHT * focal + DICE_WEIGHT * dice).min(dim=1)",
+        "least, which = (FOCAL_WEIGHT * focal + DICE_WEIGHT * dice).mean(dim=1), focal.argmin(dim=1)",
         _TEST_STEP,
     ),
     Mutation(
@@ -162,13 +162,13 @@ MUTATIONS = (
         "step: the mask of least loss passed on, not the best predicted",
         _STEP,
         "1 + scores[:, 1:].argmax(dim=1)",
-        "1 + mask_loss(logits[:, 1:], truths[:, None].expand_as(logits[:, 1:])).argmin(dim=1)",
+        "1 + focal_loss(logits[:, 1:], truths[:, None].expand_as(logits[:, 1:])).argmin(dim=1)",
         _TEST_STEP,
     ),
     Mutation(
         "loop: resumed without the state of the optimizer",
-        "segloop/train/loop.py",
-        "optimizer.load_state_dict(state.optimizer)",
+        "segloop/train/devices.py",
+        "optimizer.load_state_dict(state)",
         "pass",
         ("tests/train/test_loop.py",),
     ),

@@ -71,7 +71,7 @@ def shapes(shapes_tar: Path) -> SA1BDataset:
 
 @pytest.fixture
 def small_config() -> TrainConfig:
-    """Eight steps of the toy model with everything a run has: clicks, a mask-only round, a running mean."""
+    """Eight steps of the toy model with everything a run has: clicks, a mask-only round, skipped blocks, a running mean."""
     return TrainConfig(
         recipe="test",
         model="toy",
@@ -79,6 +79,7 @@ def small_config() -> TrainConfig:
         num_steps=8,
         data=DataConfig(batch_size=2, max_masks=2, num_workers=0),
         interaction=InteractionConfig(num_clicks=1, num_mask_only=1, first_mask=0.2),
+        drop_path=0.5,
         optim=OptimConfig(learning_rate=1e-3, warmup_steps=3, clip_norm=1.0, ema=0.9),
         log_every=1,
         checkpoint_every=3,

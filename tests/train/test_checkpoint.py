@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import pickle
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -10,11 +11,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from segloop.errors import WeightsError
 from segloop.train.checkpoint import (
-    CHECKPOINT_NAME,
+    CHECKPOINTS_NAME,
+    MEAN_FILE,
+    MODEL_FILE,
+    STATE_FILE,
     TrainState,
+    find_checkpoints,
     load_checkpoint,
     save_checkpoint,
 )
@@ -28,26 +34,57 @@ def state_at(step: int, size: int = 3) -> TrainState:
         "state": {0: {"exp_avg": torch.ones(size)}},
         "param_groups": [{"lr": 0.1, "betas": (0.9, 0.99)}],
     }
-    return TrainState(step, weights, mean, optimizer, torch.get_rng_state())
+    return TrainState(step, weights, mean, optimizer, torch.get_rng_state()[None], best_score=0.5)
 
 
 def test_there_and_back(tmp_path: Path, small_config: TrainConfig) -> None:
     state = state_at(7)
     path = save_checkpoint(tmp_path / "new" / "run", state, small_config)
-    assert path.name == CHECKPOINT_NAME
+    assert path == tmp_path / "new" / "run" / CHECKPOINTS_NAME / "00000007"
     found = load_checkpoint(tmp_path / "new" / "run", small_config)
     assert found is not None
     assert found.step == 7
     torch.testing.assert_close(found.model, state.model, rtol=0, atol=0)
     torch.testing.assert_close(found.mean, state.mean, rtol=0, atol=0)
-    torch.testing.assert_close(found.random_state, state.random_state)
+    torch.testing.assert_close(found.random_states, state.random_states)
+    assert found.best_score == 0.5
     assert found.optimizer["param_groups"] == state.optimizer["param_groups"]
-    assert [file.name for file in path.parent.iterdir()] == [CHECKPOINT_NAME]
+    assert {file.name for file in path.iterdir()} == {MODEL_FILE, MEAN_FILE, STATE_FILE}
+    torch.testing.assert_close(load_file(path / MODEL_FILE), state.model, rtol=0, atol=0)
 
 
 def test_without_a_checkpoint_there_is_none(tmp_path: Path, small_config: TrainConfig) -> None:
     assert load_checkpoint(tmp_path, small_config) is None
     assert load_checkpoint(tmp_path / "nowhere", small_config) is None
+
+
+def test_the_last_few_are_kept(tmp_path: Path, small_config: TrainConfig) -> None:
+    config = dataclasses.replace(small_config, keep_checkpoints=2)
+    for step in (20, 100, 1000):
+        save_checkpoint(tmp_path, state_at(step), config)
+    assert [path.name for path in find_checkpoints(tmp_path)] == ["00000100", "00001000"]
+    found = load_checkpoint(tmp_path, config)
+    assert found is not None
+    assert found.step == 1000
+
+
+def test_an_unfinished_one_does_not_count(tmp_path: Path, small_config: TrainConfig) -> None:
+    path = save_checkpoint(tmp_path, state_at(7), small_config)
+    shutil.copytree(path, path.parent / "00000009.partial")
+    found = load_checkpoint(tmp_path, small_config)
+    assert found is not None
+    assert found.step == 7
+    save_checkpoint(tmp_path, state_at(9), small_config)
+    assert [one.name for one in path.parent.iterdir() if "partial" in one.name] == []
+
+
+def test_another_number_of_processes_is_refused(tmp_path: Path, small_config: TrainConfig) -> None:
+    save_checkpoint(tmp_path, state_at(7), small_config)
+    with pytest.raises(
+        WeightsError, match="made by 1 processes, this run has 4; start it with torchrun"
+    ) as caught:
+        load_checkpoint(tmp_path, small_config, num_processes=4)
+    assert "\n" not in str(caught.value)
 
 
 def changed_frozen(config: TrainConfig) -> TrainConfig:
@@ -84,26 +121,34 @@ def test_a_longer_run_may_go_on(tmp_path: Path, small_config: TrainConfig) -> No
     assert load_checkpoint(tmp_path, longer) is not None
 
 
+@pytest.mark.parametrize("name", [MODEL_FILE, MEAN_FILE, STATE_FILE])
 @pytest.mark.parametrize(
     "damage",
     [
         lambda content: b"",
         lambda content: b"some text",
-        lambda content: content[:100],
+        lambda content: content[:40],
         lambda content: content[: len(content) // 2],
-        lambda content: content[:-200],
+        lambda content: content[:-1],
         lambda content: b"\x80\x02" + content[:50],
         lambda content: pickle.dumps({"step": 1}),
     ],
 )
 def test_a_damaged_file_is_one_line(
-    tmp_path: Path, small_config: TrainConfig, damage: Callable[[bytes], bytes]
+    tmp_path: Path, small_config: TrainConfig, damage: Callable[[bytes], bytes], name: str
 ) -> None:
-    path = save_checkpoint(tmp_path, state_at(7), small_config)
+    """And deleting the newest checkpoint leads back to the one before, as the line says."""
+    save_checkpoint(tmp_path, state_at(5), small_config)
+    folder = save_checkpoint(tmp_path, state_at(7), small_config)
+    path = folder / name
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(WeightsError, match="damaged or no checkpoint; delete it") as caught:
         load_checkpoint(tmp_path, small_config)
     assert "\n" not in str(caught.value)
+    shutil.rmtree(folder)
+    found = load_checkpoint(tmp_path, small_config)
+    assert found is not None
+    assert found.step == 5
 
 
 @pytest.mark.parametrize(
@@ -112,7 +157,7 @@ def test_a_damaged_file_is_one_line(
 def test_other_files_of_pytorch_are_one_line(
     tmp_path: Path, small_config: TrainConfig, record: object
 ) -> None:
-    torch.save(record, tmp_path / CHECKPOINT_NAME)
+    torch.save(record, save_checkpoint(tmp_path, state_at(7), small_config) / STATE_FILE)
     with pytest.raises(WeightsError, match="damaged or no checkpoint"):
         load_checkpoint(tmp_path, small_config)
 
@@ -122,7 +167,8 @@ def test_nothing_in_a_checkpoint_is_executed(tmp_path: Path, small_config: Train
         def __reduce__(self) -> tuple[object, ...]:
             return Path.touch, (tmp_path / "sprung",)
 
-    torch.save({"config": Trap()}, tmp_path / CHECKPOINT_NAME)
+    path = save_checkpoint(tmp_path, state_at(7), small_config) / STATE_FILE
+    torch.save({"config": Trap()}, path)
     with pytest.raises(WeightsError, match="damaged or no checkpoint"):
         load_checkpoint(tmp_path, small_config)
     assert not (tmp_path / "sprung").exists()
@@ -158,7 +204,7 @@ def test_a_full_disk_is_one_line_and_keeps_the_checkpoint_before(
         resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))
         big = {"weight": torch.zeros(250_000)}
         try:
-            save_checkpoint(folder, TrainState(8, big, {}, {}, torch.get_rng_state()), config)
+            save_checkpoint(folder, TrainState(8, big, big, {}, torch.zeros(1, 8)), config)
         except WeightsError as error:
             print(error)
         """
@@ -172,4 +218,4 @@ def test_a_full_disk_is_one_line_and_keeps_the_checkpoint_before(
     found = load_checkpoint(tmp_path, small_config)
     assert found is not None
     assert found.step == 7
-    assert not list(tmp_path.glob("*.partial"))
+    assert not list(tmp_path.glob("**/*.partial"))

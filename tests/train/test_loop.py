@@ -14,20 +14,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
-from segloop.data.augment import Augmentation
 from segloop.data.sa1b import SA1BDataset, open_sa1b
 from segloop.errors import InputError
-from segloop.model.config import model_config
-from segloop.model.image_encoder import ImageEncoder
 from segloop.model.sam import Sam
-from segloop.train.checkpoint import CHECKPOINT_NAME
+from segloop.train.checkpoint import MEAN_FILE, MODEL_FILE, STATE_FILE, find_checkpoints
 from segloop.train.config import DataConfig, InteractionConfig, OptimConfig, TrainConfig
-from segloop.train.loop import Progress, batches, train, with_weights
+from segloop.train.loop import BEST_NAME, Progress, Weights, train
 from segloop.train.metrics import METRICS_NAME
 from segloop.train.run import build_model, build_stream
-from segloop.train.sam_step import Batch, StepOutput, sam_step
+from segloop.train.sam_step import Batch, sam_items, sam_step
+from segloop.train.step import StepOutput
 
 
 def metrics_of(folder: Path) -> list[dict[str, float]]:
@@ -39,28 +38,26 @@ def metrics_of(folder: Path) -> list[dict[str, float]]:
     ]
 
 
-def toy_with_random_layers(config: TrainConfig) -> Sam:
-    """Blocks are skipped at random, so that a resumed run must go on with the same random numbers."""
-    model = build_model(config, None)
-    assert isinstance(model.image_encoder, ImageEncoder)
-    model.image_encoder.set_drop_path(0.5)
-    return model
+TOKEN = "mask_decoder.iou_token.weight"
 
 
-def probe(model: Sam) -> dict[str, float]:
-    """A validation that shows which weights it was given, and that spoils what it may spoil."""
-    assert not model.training
-    torch.rand(3)
-    return {"probe": model.mask_decoder.iou_token.weight.sum().item()}
+def probe(weights: Weights, done: int) -> dict[str, float]:
+    """A validation that shows which weights it was given, and when."""
+    return {"probe": weights[TOKEN].sum().item(), "probed": float(done)}
+
+
+def stored(folder: Path, name: str) -> dict[str, Tensor]:
+    """What the newest checkpoint of a run holds."""
+    path = find_checkpoints(folder)[-1] / name
+    return load_file(path) if path.suffix == ".safetensors" else torch.load(path, weights_only=True)
 
 
 def run(
     config: TrainConfig, dataset: SA1BDataset, folder: Path, **options: object
 ) -> dict[str, Tensor]:
-    step = partial(sam_step, config=config.interaction)
-    stream = build_stream(config, (dataset,))
-    model = toy_with_random_layers(config)
-    return train(model, step, stream, config, folder, **options)  # type: ignore[arg-type]
+    step = partial(sam_step, config=config.interaction, seed=config.seed)
+    items = sam_items(build_stream(config, (dataset,)))
+    return train(build_model(config, None), step, items, config, folder, **options)  # type: ignore[arg-type]
 
 
 class InterruptionError(Exception):
@@ -105,7 +102,7 @@ def test_resuming_needs_the_state_of_the_optimizer(
     run(small_config, shapes, tmp_path / "whole")
     with pytest.raises(InterruptionError):
         run(small_config, shapes, tmp_path / "broken", report=stop_at(5))
-    path = tmp_path / "broken" / CHECKPOINT_NAME
+    path = find_checkpoints(tmp_path / "broken")[-1] / STATE_FILE
     record = torch.load(path, weights_only=True)
     assert record["optimizer"]["state"]
     record["optimizer"]["state"] = {}
@@ -117,12 +114,13 @@ def test_resuming_needs_the_state_of_the_optimizer(
 def test_validation_does_not_disturb_the_run(
     shapes: SA1BDataset, tmp_path: Path, small_config: TrainConfig
 ) -> None:
-    """Not its random layers, not its mode; and a run killed around a validation reports it once."""
+    """Not even one that draws random numbers; and a run killed around a validation reports it once."""
     config = dataclasses.replace(small_config, checkpoint_every=4, validate_every=4)
     plain = run(config, shapes, tmp_path / "plain")
 
-    def quiet(model: Sam) -> dict[str, float]:
-        return {"probe": model.mask_decoder.iou_token.weight.sum().item()}
+    def quiet(weights: Weights, done: int) -> dict[str, float]:
+        torch.rand(3)
+        return probe(weights, done)
 
     watched = run(config, shapes, tmp_path / "watched", validate=quiet)
     assert_equal_weights(plain, watched)
@@ -143,19 +141,19 @@ torch.set_num_threads(1)
 from segloop.data.sa1b import open_sa1b
 from segloop.train.loop import train
 from segloop.train.run import build_model, build_stream
-from segloop.train.sam_step import sam_step
+from segloop.train.sam_step import sam_items, sam_step
 
 config = pickle.loads(Path(sys.argv[1]).read_bytes())
 model = build_model(config, None)
-model.image_encoder.set_drop_path(0.5)
-stream = build_stream(config, (open_sa1b(sys.argv[2]),))
+items = sam_items(build_stream(config, (open_sa1b(sys.argv[2]),)))
 
 def report(progress):
     print(progress.step, flush=True)
     if progress.step == 5:
         time.sleep(600)
 
-train(model, partial(sam_step, config=config.interaction), stream, config, Path(sys.argv[3]), report=report)
+step = partial(sam_step, config=config.interaction, seed=config.seed)
+train(model, step, items, config, Path(sys.argv[3]), report=report)
 """
 
 
@@ -183,49 +181,15 @@ def test_a_killed_run_goes_on_bit_for_bit(
 # --- what a run sees and delivers ---
 
 
-def test_batches_are_the_same_from_any_worker_and_from_any_start(
-    shapes: SA1BDataset, small_config: TrainConfig
-) -> None:
-    data = dataclasses.replace(
-        small_config.data, augmentation=Augmentation(zoom=0.5, flip=0.5, color=0.5)
-    )
-    config = dataclasses.replace(small_config, data=data, num_steps=6)
-    stream = build_stream(config, (shapes,))
-    alone = list(batches(stream, config, 0))
-    assert len(alone) == 6
-    workers = dataclasses.replace(config, data=dataclasses.replace(data, num_workers=2))
-    shared = list(batches(stream, workers, 2))
-    assert len(shared) == 4
-    for one, other in zip(alone[2:], shared, strict=True):
-        assert torch.equal(one.images, other.images)
-        np.testing.assert_array_equal(one.truths, other.truths)
-        np.testing.assert_array_equal(one.seeds, other.seeds)
-
-
-@pytest.mark.parametrize("num_workers", [0, 1])
-def test_what_is_wrong_with_the_data_is_one_line(
-    shapes_tar: Path, small_config: TrainConfig, num_workers: int
-) -> None:
-    content = shapes_tar.read_bytes()
-    shapes_tar.write_bytes(content.replace(b"\x89PNG", b"junk"))
-    data = dataclasses.replace(small_config.data, num_workers=num_workers)
-    config = dataclasses.replace(small_config, data=data)
-    with pytest.raises(InputError, match="shapes/shape_") as caught:
-        list(batches(build_stream(config, (open_sa1b(shapes_tar),)), config, 0))
-    assert "\n" not in str(caught.value)
-
-
 def test_the_running_mean_is_delivered_and_validated(
     shapes: SA1BDataset, tmp_path: Path, small_config: TrainConfig
 ) -> None:
     delivered = run(small_config, shapes, tmp_path / "mean", validate=probe)
-    record = torch.load(tmp_path / "mean" / CHECKPOINT_NAME, weights_only=True)
-    assert_equal_weights(delivered, record["mean"])
-    token = "mask_decoder.iou_token.weight"
-    assert not torch.equal(delivered[token], record["model"][token])
-    assert metrics_of(tmp_path / "mean")[-1]["probe"] == pytest.approx(
-        delivered[token].sum().item()
-    )
+    assert_equal_weights(delivered, stored(tmp_path / "mean", MEAN_FILE))
+    assert not torch.equal(delivered[TOKEN], stored(tmp_path / "mean", MODEL_FILE)[TOKEN])
+    probes = [line for line in metrics_of(tmp_path / "mean") if "probe" in line]
+    assert [line["probed"] for line in probes] == [4, 8]
+    assert probes[-1]["probe"] == pytest.approx(delivered[TOKEN].sum().item())
 
 
 def test_without_a_mean_the_weights_themselves_are(
@@ -235,25 +199,43 @@ def test_without_a_mean_the_weights_themselves_are(
         small_config, optim=dataclasses.replace(small_config.optim, ema=0.0)
     )
     delivered = run(config, shapes, tmp_path / "plain", validate=probe)
-    record = torch.load(tmp_path / "plain" / CHECKPOINT_NAME, weights_only=True)
-    assert_equal_weights(delivered, record["model"])
-    token = "mask_decoder.iou_token.weight"
+    assert_equal_weights(delivered, stored(tmp_path / "plain", MODEL_FILE))
     assert metrics_of(tmp_path / "plain")[-1]["probe"] == pytest.approx(
-        delivered[token].sum().item()
+        delivered[TOKEN].sum().item()
     )
 
 
-def test_a_copy_for_validation_is_apart_from_the_model() -> None:
-    model = Sam(model_config("toy"))
-    before = torch.get_rng_state()
-    twin = with_weights(model, model.state_dict())
-    assert torch.equal(torch.get_rng_state(), before)
-    assert_equal_weights(dict(twin.state_dict()), dict(model.state_dict()))
-    with torch.no_grad():
-        twin.mask_decoder.iou_token.weight.zero_()
-    assert model.mask_decoder.iou_token.weight.any()
-    assert not twin.training
-    assert model.training
+def test_the_weights_of_the_best_validation_are_kept(
+    shapes: SA1BDataset, tmp_path: Path, small_config: TrainConfig
+) -> None:
+    config = dataclasses.replace(small_config, validate_every=2, checkpoint_every=2)
+    scores = {2: 0.3, 4: 0.7, 6: 0.5, 8: 0.6}
+    seen: dict[int, Tensor] = {}
+
+    def validate(weights: Weights, done: int) -> dict[str, float]:
+        seen[done] = weights[TOKEN].clone()
+        return {"validation/score": scores[done]}
+
+    with pytest.raises(InterruptionError):
+        run(config, shapes, tmp_path, validate=validate, report=stop_at(5))
+    delivered = run(config, shapes, tmp_path, validate=validate)
+    assert torch.equal(load_file(tmp_path / BEST_NAME)[TOKEN], seen[4])
+    assert torch.equal(delivered[TOKEN], seen[8])
+    assert not torch.equal(seen[4], seen[8])
+
+
+def test_batches_may_be_accumulated(
+    shapes: SA1BDataset, tmp_path: Path, small_config: TrainConfig
+) -> None:
+    """Two batches of one image or one of two: the same items, the same objects, the same update."""
+    config = dataclasses.replace(small_config, drop_path=0.0)
+    run(config, shapes, tmp_path / "whole")
+    data = dataclasses.replace(config.data, batch_size=1)
+    run(dataclasses.replace(config, data=data, accumulate=2), shapes, tmp_path / "parts")
+    for one, other in zip(
+        metrics_of(tmp_path / "whole"), metrics_of(tmp_path / "parts"), strict=True
+    ):
+        assert one == pytest.approx(other, rel=1e-3, abs=1e-5)
 
 
 def test_frozen_parts_do_not_move(
@@ -266,8 +248,7 @@ def test_frozen_parts_do_not_move(
     for name, value in after.items():
         if name.startswith("image_encoder"):
             assert torch.equal(value, before[name])
-    token = "mask_decoder.mask_tokens.weight"
-    assert not torch.equal(after[token], before[token])
+    assert not torch.equal(after[TOKEN], before[TOKEN])
 
 
 def test_progress_is_told_at_every_logged_step(
@@ -291,10 +272,10 @@ def test_numbers_that_are_not_finite_stop_the_run_before_they_reach_the_weights(
 ) -> None:
     calls = 0
 
-    def step(model: Sam, batch: Batch) -> StepOutput:
+    def step(model: Sam, batch: Batch, number: int) -> StepOutput:
         nonlocal calls
         calls += 1
-        output = sam_step(model, batch, small_config.interaction)
+        output = sam_step(model, batch, number, config=small_config.interaction)
         if calls < 5:
             return output
         if where == "loss":
@@ -303,12 +284,12 @@ def test_numbers_that_are_not_finite_stop_the_run_before_they_reach_the_weights(
         return dataclasses.replace(output, loss=output.loss + (token - token).sum().sqrt())
 
     model = build_model(small_config, None)
-    stream = build_stream(small_config, (shapes,))
+    items = sam_items(build_stream(small_config, (shapes,)))
     with pytest.raises(InputError, match=f"the {name} is not finite at step 4; lower") as caught:
-        train(model, step, stream, small_config, tmp_path)
+        train(model, step, items, small_config, tmp_path)
     assert "\n" not in str(caught.value)
     assert all(torch.isfinite(value).all() for value in model.state_dict().values())
-    assert torch.load(tmp_path / CHECKPOINT_NAME, weights_only=True)["step"] == 3
+    assert stored(tmp_path, STATE_FILE)["step"] == 3
 
 
 # --- it learns ---
@@ -333,9 +314,7 @@ def test_the_toy_model_learns_two_images_by_heart(shapes: SA1BDataset, tmp_path:
         log_every=10,
         checkpoint_every=1000,
     )
-    step = partial(sam_step, config=config.interaction)
-    stream = build_stream(config, (shapes,))
-    train(build_model(config, None), step, stream, config, tmp_path)
+    run(config, shapes, tmp_path)
     lines = metrics_of(tmp_path)
     last = [line for line in lines if line["step"] > 200]
     assert np.mean([line["iou/point"] for line in last if "iou/point" in line]) > 0.8

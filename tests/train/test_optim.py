@@ -109,14 +109,23 @@ def test_frozen_parameters_are_left_out_and_thawed_again() -> None:
 
 def test_the_schedule_of_the_paper() -> None:
     config = OptimConfig()
-    assert learning_rate(0, config) == pytest.approx(8e-4 / 250)
-    assert learning_rate(124, config) == pytest.approx(4e-4)
-    assert learning_rate(249, config) == pytest.approx(8e-4)
-    assert learning_rate(59_999, config) == pytest.approx(8e-4)
-    assert learning_rate(60_000, config) == pytest.approx(8e-5)
-    assert learning_rate(86_665, config) == pytest.approx(8e-5)
-    assert learning_rate(86_666, config) == pytest.approx(8e-6)
-    assert learning_rate(0, OptimConfig(warmup_steps=0)) == pytest.approx(8e-4)
+    assert learning_rate(0, config, 90_000) == pytest.approx(8e-4 / 250)
+    assert learning_rate(124, config, 90_000) == pytest.approx(4e-4)
+    assert learning_rate(249, config, 90_000) == pytest.approx(8e-4)
+    assert learning_rate(59_999, config, 90_000) == pytest.approx(8e-4)
+    assert learning_rate(60_000, config, 90_000) == pytest.approx(8e-5)
+    assert learning_rate(86_665, config, 90_000) == pytest.approx(8e-5)
+    assert learning_rate(86_666, config, 90_000) == pytest.approx(8e-6)
+    assert learning_rate(0, OptimConfig(warmup_steps=0), 90_000) == pytest.approx(8e-4)
+
+
+def test_a_cosine_falls_to_nothing_over_the_run() -> None:
+    config = OptimConfig(learning_rate=1.0, warmup_steps=10, schedule="cosine")
+    assert learning_rate(4, config, 110) == pytest.approx(0.5)
+    assert learning_rate(10, config, 110) == pytest.approx(1.0)
+    assert learning_rate(35, config, 110) == pytest.approx(0.853553, abs=1e-6)
+    assert learning_rate(60, config, 110) == pytest.approx(0.5)
+    assert learning_rate(110, config, 110) == pytest.approx(0.0)
 
 
 def test_each_group_gets_its_share_of_the_rate(toy: Sam) -> None:

@@ -6,14 +6,25 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from segloop.data.sa1b import SA1BDataset
 from segloop.errors import InputError, WeightsError
 from segloop.model.config import model_config
+from segloop.model.image_encoder import ImageEncoder
 from segloop.model.sam import Sam
+from segloop.train.checkpoint import MEAN_FILE, find_checkpoints
 from segloop.train.config import TrainConfig
 from segloop.train.loop import Progress
-from segloop.train.run import CONFIG_NAME, MODEL_NAME, build_model, build_stream, run_recipe
+from segloop.train.metrics import METRICS_NAME
+from segloop.train.run import (
+    CONFIG_NAME,
+    MODEL_NAME,
+    build_model,
+    build_stream,
+    run_recipe,
+    with_weights,
+)
 from segloop.weights.load import load_sam, save_sam
 
 
@@ -29,8 +40,8 @@ def test_from_a_tar_to_a_model_file(
     assert path == tmp_path / "run" / MODEL_NAME
     model = load_sam(path)
     assert model.config.input_size == 64
-    record = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
-    delivered = record["mean"]  # the running mean, as the recipe asks
+    # The running mean, as the recipe asks.
+    delivered = load_file(find_checkpoints(tmp_path / "run")[-1] / MEAN_FILE)
     torch.testing.assert_close(dict(model.state_dict()), delivered, rtol=0, atol=0)
     assert [one.step for one in seen] == [1, 2]
     assert seen[-1].seconds_left == 0
@@ -112,3 +123,40 @@ def test_the_mixture_goes_by_the_names_of_the_datasets(
 def test_an_input_size_must_fit_the_grid(shapes: SA1BDataset, small_config: TrainConfig) -> None:
     with pytest.raises(InputError, match="multiple of 32, got 100"):
         build_stream(dataclasses.replace(small_config, input_size=100), (shapes,))
+
+
+def test_a_model_for_validation_is_apart_from_the_one_in_training() -> None:
+    model = Sam(model_config("toy"))
+    before = torch.get_rng_state()
+    weights = {name: value.clone() for name, value in model.state_dict().items()}
+    twin = with_weights(model, weights)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.testing.assert_close(twin.state_dict(), model.state_dict(), rtol=0, atol=0)
+    with torch.no_grad():
+        twin.mask_decoder.iou_token.weight.zero_()
+    assert model.mask_decoder.iou_token.weight.any()
+    assert not twin.training
+    assert model.training
+
+
+def test_what_holds_in_training_alone_is_set_on_the_model(small_config: TrainConfig) -> None:
+    config = dataclasses.replace(small_config, drop_path=0.3, dropout=0.1, recompute=True)
+    model = build_model(config, None)
+    assert isinstance(model.image_encoder, ImageEncoder)
+    assert [block.drop_path for block in model.image_encoder.blocks] == [0.0, 0.3]
+    assert model.image_encoder.checkpointing
+    assert [layer.dropout.p for layer in model.mask_decoder.layers] == [0.1, 0.1]
+
+
+def test_recomputed_activations_change_no_number(
+    shapes_tar: Path, tmp_path: Path, small_config: TrainConfig
+) -> None:
+    lines = {}
+    for recompute in (False, True):
+        config = dataclasses.replace(short(small_config, 4), recompute=recompute, drop_path=0.0)
+        folder = tmp_path / str(recompute)
+        run_recipe(config, [shapes_tar], folder)
+        lines[recompute] = [
+            json.loads(line)["loss"] for line in (folder / METRICS_NAME).read_text().splitlines()
+        ]
+    assert lines[True] == pytest.approx(lines[False], rel=1e-5)

@@ -14,7 +14,7 @@ from segloop.errors import InputError
 if TYPE_CHECKING:
     from segloop.data.sa1b import SA1BDataset
     from segloop.train.config import TrainConfig
-    from segloop.train.loop import Validate
+    from segloop.train.run import ValidateSam
 
 RECIPES = ("compact_warmup", "compact", "toy")
 
@@ -104,7 +104,7 @@ def build_config(
     )
 
 
-def validation_on(datasets: tuple[SA1BDataset, ...], limit: int, device: str) -> Validate:
+def validation_on(datasets: tuple[SA1BDataset, ...], limit: int, device: str) -> ValidateSam:
     """Point and box IoU on held-out images of the training sets, by the evaluation's own protocol (paper §7.1)."""
     from segloop.backends.torch import TorchBackend
     from segloop.data.loader import split_indices

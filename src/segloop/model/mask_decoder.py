@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -30,6 +32,7 @@ class TwoWayLayer(nn.Module):
         self.norm3 = nn.LayerNorm(width)
         self.image_to_token = Attention(width, inner, heads)
         self.norm4 = RowNorm(width)
+        self.dropout = nn.Dropout(0.0)  # MaskDecoder.set_dropout
 
     def forward(
         self,
@@ -46,10 +49,10 @@ class TwoWayLayer(nn.Module):
         is_shared: take the form of attention for one image (1, P, D) that many prompts share but for their paint.
         """
         if self.is_first:
-            tokens = self.self_attention(tokens, tokens, tokens)
+            tokens = self.dropout(self.self_attention(tokens, tokens, tokens))
         else:
             queries = tokens + prompt
-            tokens = tokens + self.self_attention(queries, queries, tokens)
+            tokens = tokens + self.dropout(self.self_attention(queries, queries, tokens))
         tokens = self.norm1(tokens)
 
         placed = image + places
@@ -57,14 +60,14 @@ class TwoWayLayer(nn.Module):
             looked = self.token_to_image.tokens_to_shared(tokens + prompt, placed, image, paint)
         else:
             looked = look_at_image(self.token_to_image, tokens + prompt, placed, image)
-        tokens = self.norm2(tokens + looked)
-        tokens = self.norm3(tokens + self.mlp(tokens))
+        tokens = self.norm2(tokens + self.dropout(looked))
+        tokens = self.norm3(tokens + self.dropout(self.mlp(tokens)))
 
         if is_shared:
             looked = self.image_to_token.shared_to_tokens(placed, tokens + prompt, tokens, paint)
         else:
             looked = look_at_tokens(self.image_to_token, placed, tokens + prompt, tokens)
-        return tokens, self.norm4(image + looked)
+        return tokens, self.norm4(image + self.dropout(looked))
 
 
 class Upscale(nn.Module):
@@ -109,6 +112,11 @@ class MaskDecoder(nn.Module):
             MLP(width, width, width, second) for _ in range(NUM_OUTPUTS)
         )
         self.iou_head = MLP(width, *[config.iou_width] * (config.iou_depth - 1), NUM_OUTPUTS)
+
+    def set_dropout(self, probability: float) -> None:
+        """Drop this share of what each layer adds, while training (paper appendix A: 0.1; the official code has none)."""
+        for layer in self.layers:
+            cast("TwoWayLayer", layer).dropout.p = probability
 
     def forward(
         self, image: Tensor, places: Tensor, prompt_tokens: Tensor, floors: Tensor | None = None

@@ -1,10 +1,13 @@
-"""The state of a run on disk: written whole or not at all, and refused where it does not belong."""
+"""The state of a run on disk: written whole or not at all, the last few kept, and refused where it does not belong.
+
+A checkpoint is a folder: weights as safetensors, which other programs read, and the rest in state.pt.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pickle
+import shutil
 import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,63 +15,97 @@ from typing import Any
 from zipfile import BadZipFile
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from segloop.errors import WeightsError
-from segloop.train.config import TrainConfig
+from segloop.train.config import RunConfig
 
-CHECKPOINT_NAME = "checkpoint.pt"
+CHECKPOINTS_NAME = "checkpoints"
+MODEL_FILE, MEAN_FILE, STATE_FILE = "model.safetensors", "mean.safetensors", "state.pt"
+_COMPARED = ("recipe", "model", "input_size", "seed", "frozen")
 
 
 @dataclass(frozen=True, eq=False)
 class TrainState:
-    """All that a run needs to go on as if it had not stopped; step counts the finished ones."""
+    """All that a run needs to go on as if it had not stopped.
+
+    step counts the finished ones. random_states: a row for each process. best_score: the best validation so far.
+    """
 
     step: int
     model: dict[str, Tensor]
     mean: dict[str, Tensor]
     optimizer: dict[str, Any]
-    random_state: Tensor
+    random_states: Tensor
+    best_score: float | None = None
 
 
-def save_checkpoint(folder: Path, state: TrainState, config: TrainConfig) -> Path:
-    """Write folder/checkpoint.pt by way of a temporary file; WeightsError where the disk refuses."""
-    target = folder / CHECKPOINT_NAME
+def save_checkpoint(folder: Path, state: TrainState, config: RunConfig) -> Path:
+    """Write folder/checkpoints/STEP and delete the oldest beyond config.keep_checkpoints.
+
+    Raises WeightsError where the disk refuses; the checkpoints before are then as they were.
+    """
+    target = folder / CHECKPOINTS_NAME / f"{state.step:08d}"
     partial = target.with_suffix(".partial")
-    record = {**vars(state), "config": asdict(config)}
+    rest = {
+        "step": state.step,
+        "optimizer": state.optimizer,
+        "random_states": state.random_states,
+        "best_score": state.best_score,
+        "config": _plain(config),
+    }
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as stream:
-            torch.save(record, stream)
-            stream.flush()
-            os.fsync(stream.fileno())
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        save_file(_contiguous(state.model), partial / MODEL_FILE)
+        save_file(_contiguous(state.mean), partial / MEAN_FILE)
+        torch.save(rest, partial / STATE_FILE)
+        for name in (MODEL_FILE, MEAN_FILE, STATE_FILE):
+            _sync(partial / name)
+        shutil.rmtree(target, ignore_errors=True)
         os.replace(partial, target)
-    except (OSError, RuntimeError) as error:
-        with contextlib.suppress(OSError):
-            partial.unlink()
+    except (OSError, RuntimeError, SafetensorError) as error:
+        shutil.rmtree(partial, ignore_errors=True)
         reason = str(error).splitlines()[0]
         raise WeightsError(
             f"cannot write {target}: {reason}; the checkpoint before it is kept"
         ) from error
+    for old in find_checkpoints(folder)[: -max(1, config.keep_checkpoints)]:
+        shutil.rmtree(old, ignore_errors=True)
     return target
 
 
-def load_checkpoint(folder: Path, config: TrainConfig) -> TrainState | None:
-    """Read the state of a run of this recipe, None where there is none.
+def find_checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints of a run, oldest first; unfinished ones are not among them."""
+    try:
+        entries = list((folder / CHECKPOINTS_NAME).iterdir())
+    except OSError:
+        return []
+    return sorted(entry for entry in entries if entry.name.isdigit() and entry.is_dir())
 
-    Raises WeightsError for a damaged file or one of another recipe, model, input size, seed or set of frozen
-    parameters.
+
+def load_checkpoint(folder: Path, config: RunConfig, num_processes: int = 1) -> TrainState | None:
+    """Read the newest state of a run of this recipe, None where there is none.
+
+    Raises WeightsError for a damaged checkpoint, or one of another recipe, model, input size, seed, set of frozen parameters
+    or number of processes.
     """
-    source = folder / CHECKPOINT_NAME
-    if not source.exists():
+    found = find_checkpoints(folder)
+    if not found:
         return None
+    source = found[-1]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it warns of what it then refuses
-            record = torch.load(source, map_location="cpu", weights_only=True)
-        stored = record.pop("config")
-        stored = {**stored, "frozen": stored["optim"]["frozen"]}
-        state = TrainState(**record)
+            rest = torch.load(source / STATE_FILE, map_location="cpu", weights_only=True)
+        stored = rest.pop("config")
+        state = TrainState(
+            model=load_file(source / MODEL_FILE), mean=load_file(source / MEAN_FILE), **rest
+        )
+        stored_processes = len(state.random_states)
+        differing = [name for name in _COMPARED if stored[name] != _plain(config)[name]]
     except (
         OSError,
         RuntimeError,
@@ -78,16 +115,37 @@ def load_checkpoint(folder: Path, config: TrainConfig) -> TrainState | None:
         TypeError,
         ValueError,
         BadZipFile,
+        SafetensorError,
         pickle.UnpicklingError,
     ) as error:
         raise WeightsError(
-            f"{source} is damaged or no checkpoint; delete it to start afresh"
+            f"{source} is damaged or no checkpoint; delete it to go on from the one before it"
         ) from error
-    asked = {**asdict(config), "frozen": config.optim.frozen}
-    for name in ("recipe", "model", "input_size", "seed", "frozen"):
-        if stored.get(name) != asked[name]:
-            raise WeightsError(
-                f"{source} was made with {name} {stored.get(name)!r}, this run has {asked[name]!r}; "
-                "choose another output folder"
-            )
+    for name in differing:
+        raise WeightsError(
+            f"{source} was made with {name} {stored[name]!r}, this run has {_plain(config)[name]!r}; "
+            "choose another output folder"
+        )
+    if stored_processes != num_processes:
+        raise WeightsError(
+            f"{source} was made by {stored_processes} processes, this run has {num_processes}; "
+            f"start it with torchrun --nproc-per-node so that there are {stored_processes}"
+        )
     return state
+
+
+def _plain(config: RunConfig) -> dict[str, Any]:
+    return {**asdict(config), "frozen": config.optim.frozen}
+
+
+def _contiguous(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    # Copies: safetensors refuses tensors that share memory, as the mean of a frozen part may.
+    return {
+        name: value.detach().clone(memory_format=torch.contiguous_format)
+        for name, value in weights.items()
+    }
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb+") as stream:
+        os.fsync(stream.fileno())

@@ -50,8 +50,9 @@ class InteractionConfig:
 class OptimConfig:
     """AdamW, linear warm-up, then a constant rate cut tenfold at each milestone (paper appendix A).
 
-    layer_decay: factor on the rate for each layer below the top of the encoder. frozen: parameters whose names start so are
-    not trained. ema: decay of the running mean of the weights, which is what a run delivers; 0 for none.
+    schedule: "cosine" instead falls to 0 over the run in half a wave, as MAE does. layer_decay: factor on the rate for each
+    layer below the top of the encoder. frozen: parameters whose names start so are not trained. ema: decay of the running
+    mean of the weights, which is what a run delivers; 0 for none.
     """
 
     learning_rate: float = 8e-4
@@ -59,25 +60,46 @@ class OptimConfig:
     weight_decay: float = 0.1
     layer_decay: float = 0.8
     warmup_steps: int = 250
+    schedule: Literal["milestones", "cosine"] = "milestones"
     milestones: tuple[int, ...] = (60_000, 86_666)
     clip_norm: float | None = None
     frozen: tuple[str, ...] = ()
     ema: float = 0.0
 
 
-@dataclass(frozen=True)
-class TrainConfig:
-    """Everything a run depends on besides data paths and the start weights."""
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Everything that any run depends on besides data paths and the start weights; each kind of step adds its own.
+
+    data.batch_size images are encoded at once in each process; an update is made of `accumulate` such batches. recompute:
+    keep no activations of the encoder's blocks, compute them again in the backward pass. compiles: let torch.compile
+    translate the encoder first. keep_checkpoints: how many of the latest stay on disk.
+    """
 
     recipe: str
     model: str
     input_size: int
     num_steps: int
     data: DataConfig
-    interaction: InteractionConfig
     optim: OptimConfig
     precision: Literal["float32", "bfloat16"] = "float32"
+    accumulate: int = 1
+    recompute: bool = False
+    compiles: bool = False
     seed: int = 0
     log_every: int = 20
     checkpoint_every: int = 200
+    keep_checkpoints: int = 2
     validate_every: int = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(RunConfig):
+    """A run of the promptable model (paper appendix A).
+
+    drop_path: chance that the last block of a ViT is skipped, growing from 0 at the first. dropout: in the mask decoder.
+    """
+
+    interaction: InteractionConfig
+    drop_path: float = 0.0
+    dropout: float = 0.0

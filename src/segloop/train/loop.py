@@ -1,31 +1,49 @@
 """The one training loop, in view: draw a batch, take a step, update, log, validate, checkpoint.
 
 What a step computes is passed in, and so is validation. A run killed at any moment goes on from its last checkpoint with
-the same numbers it would have seen.
+the same numbers it would have seen; how many processes share it does not change them.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from accelerate import Accelerator
+from safetensors.torch import save_file
+from torch import Tensor, nn
 
-from segloop.data.loader import SampleStream, TrainingItem
 from segloop.errors import InputError
-from segloop.model.sam import Sam
 from segloop.train.checkpoint import TrainState, load_checkpoint, save_checkpoint
-from segloop.train.config import TrainConfig
+from segloop.train.config import RunConfig
+from segloop.train.devices import (
+    StepModule,
+    copy_whole,
+    random_states,
+    reduce_means,
+    restore_optimizer_state,
+    restore_random_state,
+    start_accelerator,
+    sum_over_processes,
+    whole_optimizer_state,
+    whole_weights,
+)
+from segloop.train.items import ItemSource, Share, batches
 from segloop.train.metrics import MetricWriter
 from segloop.train.optim import build_optimizer, learning_rate, set_learning_rate, update_mean
-from segloop.train.sam_step import Batch, StepOutput, collate
+from segloop.train.step import Mean, Step, TrainBatch
 
-Step = Callable[[Sam, Batch], StepOutput]
-Validate = Callable[[Sam], dict[str, float]]
+BEST_NAME = "best.safetensors"
+SCORE_NAME = "validation/score"
+
+Weights = Mapping[str, Tensor]
+Validate = Callable[[Weights, int], Mapping[str, float]]
+Save = Callable[[Weights, Path], None]
 
 
 @dataclass(frozen=True)
@@ -39,144 +57,152 @@ class Progress:
     seconds_left: float
 
 
-class StreamDataset(Dataset[TrainingItem | InputError]):
-    """A SampleStream as PyTorch wants it.
-
-    What is wrong with the data comes back as a value: raised in a worker it would arrive wrapped in a traceback.
-    """
-
-    def __init__(self, stream: SampleStream) -> None:
-        self.stream = stream
-        self.indices = stream.indices()
-
-    def __getitem__(self, number: int) -> TrainingItem | InputError:
-        try:
-            return self.stream.item(number, self.indices)
-        except InputError as error:
-            return error
-
-
-def batches(stream: SampleStream, config: TrainConfig, first_step: int) -> Iterator[Batch]:
-    """The run's batches from first_step on; batch k holds the same items however often it is resumed."""
-    size = config.data.batch_size
-    loader = DataLoader(
-        StreamDataset(stream),
-        batch_size=size,
-        sampler=range(first_step * size, config.num_steps * size),
-        num_workers=config.data.num_workers,
-        collate_fn=_collate_or_error,
-        # Its own generator: a resumed run makes a second loader, which must not draw from the model's random numbers.
-        generator=torch.Generator(),
-    )
-    for batch in loader:
-        if isinstance(batch, InputError):
-            raise batch
-        yield batch
-
-
-def _collate_or_error(items: Sequence[TrainingItem | InputError]) -> Batch | InputError:
-    good: list[TrainingItem] = []
-    for item in items:
-        if isinstance(item, InputError):
-            return item
-        good.append(item)
-    return collate(good)
-
-
 def train(
-    model: Sam,
-    step: Step,
-    stream: SampleStream,
-    config: TrainConfig,
+    model: nn.Module,
+    step: Step[Any, Any],
+    source: ItemSource[Any, Any],
+    config: RunConfig,
     folder: Path,
     *,
-    device: str = "cpu",
+    accelerator: Accelerator | None = None,
     validate: Validate | None = None,
+    save: Save = lambda weights, path: save_file(dict(weights), path),
     report: Callable[[Progress], None] | None = None,
 ) -> dict[str, Tensor]:
     """Run to config.num_steps, from the folder's checkpoint if it has one; returns the weights to deliver.
 
-    Those are the running mean if config.optim.ema is set. Raises InputError when the loss or its gradient is not finite,
-    WeightsError for a checkpoint that is damaged or of another run.
+    Those are the running mean if config.optim.ema is set. validate is given them and the number of steps done; where it
+    answers with a "validation/score", the weights of the highest are kept in folder/best.safetensors, written by save.
+    Every process of the run calls this; the first of them validates, saves and reports. Raises InputError when the loss or
+    its gradient is not finite, WeightsError for a checkpoint that is damaged or of another run.
     """
-    model.to(device).train()
-    optimizer = build_optimizer(model, config.optim)
-    mean = {name: value.detach().clone() for name, value in model.state_dict().items()}
-    first_step = _resume(folder, config, model, optimizer, mean)
-    kind = torch.device(device).type
-    trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-
-    with MetricWriter(folder, first_step) as writer:
-        watch = _Watch(config, first_step, report)
-        for number, batch in enumerate(batches(stream, config, first_step), start=first_step):
-            set_learning_rate(optimizer, learning_rate(number, config.optim))
-            with torch.autocast(kind, torch.bfloat16, enabled=config.precision == "bfloat16"):
-                output = step(model, batch.to(device))
-            optimizer.zero_grad()
-            output.loss.backward()
-            norm = torch.nn.utils.clip_grad_norm_(trained, config.optim.clip_norm or float("inf"))
-            _check_finite(output.loss, norm, number)
-            optimizer.step()
-            if config.optim.ema:
-                update_mean(mean, model, config.optim.ema, number)
+    accelerator = accelerator or start_accelerator("cpu", config.precision)
+    run = _Run(model.to(accelerator.device).train(), step, config, folder, accelerator)
+    first_step = run.resume()
+    share = Share(accelerator.process_index, accelerator.num_processes)
+    is_first = accelerator.is_main_process
+    with MetricWriter(folder if is_first else None, first_step) as writer:
+        watch = _Watch(config, share, first_step, report if is_first else None)
+        steps = batches(source, config, first_step, share)
+        for number, parts in enumerate(steps, start=first_step):
+            metrics, norm = run.update(parts, number)
 
             done, is_last = number + 1, number + 1 == config.num_steps
             if done % config.log_every == 0 or is_last:
-                rate = watch.tick(done, output.metrics["loss"])
-                speed = {"gradient_norm": float(norm), "images_per_second": rate}
-                writer.write(done, {**output.metrics, **speed})
+                means = reduce_means(accelerator, metrics)
+                rate = watch.tick(done, means["loss"])
+                writer.write(done, {**means, "gradient_norm": norm, "images_per_second": rate})
             # Before the checkpoint: killed in between, the resumed run validates again.
             if validate is not None and (done % config.validate_every == 0 or is_last):
-                weights = mean if config.optim.ema else model.state_dict()
-                writer.write(done, validate(with_weights(model, weights)))
+                weights = run.weights()
+                if is_first:
+                    with torch.random.fork_rng(devices=[]):
+                        found = validate(weights, done)
+                    writer.write(done, found)
+                    run.keep_best(weights, found, save)
+                accelerator.wait_for_everyone()
             if done % config.checkpoint_every == 0 or is_last:
-                save_checkpoint(folder, _state(done, model, mean, optimizer), config)
-    return mean if config.optim.ema else model.state_dict()
+                run.save(done)
+    return run.weights()
 
 
-def with_weights(model: Sam, weights: dict[str, Tensor]) -> Sam:
-    """A copy of the model that holds these weights, ready to predict."""
-    # Random initial weights, overwritten at once, must not use up the run's random numbers.
-    with torch.random.fork_rng():
-        twin = Sam(model.config)
-    twin.to(next(iter(weights.values())).device).load_state_dict(weights)
-    return twin.eval()
+class _Run:
+    """The moving parts of a run: the model, its optimizer, the running mean, and the processes that share them."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        step: Step[Any, Any],
+        config: RunConfig,
+        folder: Path,
+        accelerator: Accelerator,
+    ) -> None:
+        self.config, self.folder, self.accelerator = config, folder, accelerator
+        self._optimizer = build_optimizer(model, config.optim)
+        self._module = StepModule(model, step)
+        self._mean: dict[str, Tensor] = {}
+        self._best_score: float | None = None
+
+    def resume(self) -> int:
+        """Fill everything from the folder's checkpoint; returns the number of steps done, 0 without one."""
+        state = load_checkpoint(self.folder, self.config, self.accelerator.num_processes)
+        if state is not None:
+            self._module.model.load_state_dict(state.model)
+        self._module, self._optimizer = self.accelerator.prepare(self._module, self._optimizer)
+        self._mean = {
+            name: value.detach().clone() for name, value in self._model.state_dict().items()
+        }
+        if state is None:
+            return 0
+        restore_optimizer_state(self.accelerator, self._model, self._optimizer, state.optimizer)
+        for name, value in state.mean.items():
+            copy_whole(self._mean[name], value)
+        restore_random_state(self.accelerator, state.random_states)
+        self._best_score = state.best_score
+        return state.step
+
+    def update(
+        self, parts: Sequence[TrainBatch], number: int
+    ) -> tuple[list[dict[str, Mean]], float]:
+        """One step over this process's batches; returns what was seen in each, and the norm of the gradient."""
+        config, accelerator = self.config, self.accelerator
+        set_learning_rate(self._optimizer, learning_rate(number, config.optim, config.num_steps))
+        (total,) = sum_over_processes(accelerator, [sum(part.count for part in parts)])
+        metrics: list[dict[str, Mean]] = []
+        self._optimizer.zero_grad()
+        for at, part in enumerate(parts):
+            waits = at + 1 < len(parts)  # gradients are exchanged once, after the last batch
+            with accelerator.no_sync(self._module) if waits else nullcontext():
+                loss, seen = self._module(part.to(accelerator.device), number)
+                # Processes' gradients are averaged, so each counts as often as there are processes.
+                accelerator.backward(loss * (accelerator.num_processes / total))
+            metrics.append({"loss": Mean(loss.detach(), part.count), **seen})
+        norm = accelerator.clip_grad_norm_(
+            [one for group in self._optimizer.param_groups for one in group["params"]],
+            config.optim.clip_norm or float("inf"),
+        )
+        norm = float(norm)
+        _check_finite(metrics, norm, number)
+        self._optimizer.step()
+        if config.optim.ema:
+            update_mean(self._mean, self._model, config.optim.ema, number)
+        return metrics, norm
+
+    def weights(self) -> dict[str, Tensor]:
+        """The weights to deliver, whole; all processes must call it."""
+        return whole_weights(self._mean if self.config.optim.ema else self._model.state_dict())
+
+    def keep_best(self, weights: Weights, found: Mapping[str, float], save: Save) -> None:
+        """Write the weights if none before had as high a score."""
+        score = found.get(SCORE_NAME)
+        if score is not None and (self._best_score is None or score > self._best_score):
+            self._best_score = score
+            save(weights, self.folder / BEST_NAME)
+
+    def save(self, done: int) -> None:
+        """Write a checkpoint; all processes must call it."""
+        state = TrainState(
+            step=done,
+            model=whole_weights(self._model.state_dict()),
+            mean=whole_weights(self._mean),
+            optimizer=whole_optimizer_state(self.accelerator, self._model, self._optimizer),
+            random_states=random_states(self.accelerator),
+            best_score=self._best_score,
+        )
+        if self.accelerator.is_main_process:
+            save_checkpoint(self.folder, state, self.config)
+        self.accelerator.wait_for_everyone()
+
+    @property
+    def _model(self) -> nn.Module:
+        module: StepModule = self.accelerator.unwrap_model(self._module)
+        return module.model
 
 
-def _resume(
-    folder: Path,
-    config: TrainConfig,
-    model: Sam,
-    optimizer: torch.optim.Optimizer,
-    mean: dict[str, Tensor],
-) -> int:
-    """Fill everything from the folder's checkpoint; returns the number of steps done, 0 without one."""
-    state = load_checkpoint(folder, config)
-    if state is None:
-        return 0
-    model.load_state_dict(state.model)
-    optimizer.load_state_dict(state.optimizer)
-    for name, value in state.mean.items():
-        mean[name].copy_(value)
-    torch.set_rng_state(state.random_state)
-    return state.step
-
-
-def _state(
-    done: int, model: Sam, mean: dict[str, Tensor], optimizer: torch.optim.Optimizer
-) -> TrainState:
-    return TrainState(
-        step=done,
-        model={name: value.cpu() for name, value in model.state_dict().items()},
-        mean={name: value.cpu() for name, value in mean.items()},
-        optimizer=optimizer.state_dict(),
-        random_state=torch.get_rng_state(),
-    )
-
-
-def _check_finite(loss: Tensor, gradient_norm: Tensor, number: int) -> None:
-    for name, value in (("loss", loss), ("gradient", gradient_norm)):
-        if not torch.isfinite(value):
+def _check_finite(metrics: Sequence[Mapping[str, Mean]], norm: float, number: int) -> None:
+    losses = [float(one["loss"].total) for one in metrics]
+    for name, value in (("loss", sum(losses)), ("gradient", norm)):
+        if not torch.isfinite(torch.tensor(value)):
             raise InputError(f"the {name} is not finite at step {number}; lower the learning rate")
 
 
@@ -184,9 +210,14 @@ class _Watch:
     """Measures speed between two logged steps, and tells whoever watches."""
 
     def __init__(
-        self, config: TrainConfig, first_step: int, report: Callable[[Progress], None] | None
+        self,
+        config: RunConfig,
+        share: Share,
+        first_step: int,
+        report: Callable[[Progress], None] | None,
     ) -> None:
-        self._config = config
+        self._num_steps = config.num_steps
+        self._images = config.data.batch_size * config.accumulate * share.num_processes
         self._report = report
         self._done = first_step
         self._clock = time.perf_counter()
@@ -196,8 +227,8 @@ class _Watch:
         now = time.perf_counter()
         seconds = (now - self._clock) / (done - self._done)
         self._clock, self._done = now, done
-        rate = self._config.data.batch_size / seconds
+        rate = self._images / seconds
         if self._report is not None:
-            left = seconds * (self._config.num_steps - done)
-            self._report(Progress(done, self._config.num_steps, loss, rate, left))
+            left = seconds * (self._num_steps - done)
+            self._report(Progress(done, self._num_steps, loss, rate, left))
         return rate

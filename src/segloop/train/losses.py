@@ -30,12 +30,6 @@ def dice_loss(logits: Tensor, truths: Tensor) -> Tensor:
     return 1.0 - (2.0 * overlap + 1.0) / (total + 1.0)
 
 
-def mask_loss(logits: Tensor, truths: Tensor, alpha: float = FOCAL_ALPHA) -> Tensor:
-    """Twenty parts focal, one part dice (paper appendix A)."""
-    focal = focal_loss(logits, truths, alpha)
-    return FOCAL_WEIGHT * focal + DICE_WEIGHT * dice_loss(logits, truths)
-
-
 def true_iou(logits: Tensor, truths: Tensor) -> Tensor:
     """IoU of the masks at logits > 0 with the truths, without gradient."""
     masks, truths = logits.detach() > 0, truths > 0.5

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+from collections.abc import Mapping
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -17,10 +19,15 @@ METRICS_NAME = "metrics.jsonl"
 class MetricWriter:
     """Appends to folder/metrics.jsonl; lines past the step that a run resumes from are dropped first.
 
-    Raises InputError where the disk refuses.
+    Without a folder nothing is written: of several processes only the first has one. Raises InputError where the disk
+    refuses.
     """
 
-    def __init__(self, folder: Path, first_step: int) -> None:
+    def __init__(self, folder: Path | None, first_step: int) -> None:
+        self._board: Any = None
+        self._stream: FileIO | None = None
+        if folder is None:
+            return
         self._path = folder / METRICS_NAME
         partial = self._path.with_suffix(".partial")
         try:
@@ -31,7 +38,6 @@ class MetricWriter:
             self._stream = self._path.open("ab", buffering=0)
         except OSError as error:
             raise InputError(f"cannot write {self._path}: {error.strerror}") from error
-        self._board: Any = None
         if importlib.util.find_spec("tensorboard") is not None:
             from torch.utils.tensorboard import SummaryWriter
 
@@ -43,8 +49,10 @@ class MetricWriter:
         lines = self._path.read_text().splitlines()
         return [line for line in lines if line.endswith("}")]
 
-    def write(self, step: int, values: dict[str, float]) -> None:
+    def write(self, step: int, values: Mapping[str, float]) -> None:
         """One line for a step."""
+        if self._stream is None:
+            return
         try:
             self._stream.write((json.dumps({"step": step, **values}) + "\n").encode())
         except OSError as error:
@@ -62,6 +70,7 @@ class MetricWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._stream.close()
+        if self._stream is not None:
+            self._stream.close()
         if self._board is not None:
             self._board.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 import torch
@@ -14,7 +15,7 @@ from segloop.train.config import OptimConfig
 _NUM_COMPACT_LAYERS = 8
 
 
-def build_optimizer(model: Sam, config: OptimConfig) -> torch.optim.AdamW:
+def build_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
     """AdamW over all parameters but the frozen ones; biases, norms and position tables are not decayed."""
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
@@ -34,12 +35,14 @@ def build_optimizer(model: Sam, config: OptimConfig) -> torch.optim.AdamW:
     )
 
 
-def layers_below_top(name: str, model: Sam) -> int:
+def layers_below_top(name: str, model: nn.Module) -> int:
     """How many layers lie between a parameter and the encoder's top; 0 outside the encoder's body.
 
     In a ViT the patch and position embeddings are the lowest layer, below block 0; in the compact encoder the stem is, and
-    each stage of the trunk is a layer.
+    each stage of the trunk is a layer. Other models have no layers to tell apart.
     """
+    if not isinstance(model, Sam):
+        return 0
     if isinstance(model.config.encoder, ViTConfig):
         num_layers, pattern = model.config.encoder.depth + 1, r"image_encoder\.blocks\.(\d+)\."
         lowest: tuple[str, ...] = ("image_encoder.patch", "image_encoder.position")
@@ -52,11 +55,15 @@ def layers_below_top(name: str, model: Sam) -> int:
     return num_layers - 1 - int(found.group(1)) if found else 0
 
 
-def learning_rate(step: int, config: OptimConfig) -> float:
-    """Rate at a step, counted from 0: linear warm-up, then a tenth of it after each milestone."""
-    warmup = min(1.0, (step + 1) / max(1, config.warmup_steps))
+def learning_rate(step: int, config: OptimConfig, num_steps: int) -> float:
+    """Rate at a step, counted from 0: linear warm-up, then a tenth of it after each milestone or half a cosine to 0."""
+    if step < config.warmup_steps:
+        return config.learning_rate * (step + 1) / config.warmup_steps
+    if config.schedule == "cosine":
+        done = (step - config.warmup_steps) / max(1, num_steps - config.warmup_steps)
+        return config.learning_rate * 0.5 * (1.0 + math.cos(math.pi * min(1.0, done)))
     cuts = sum(step >= milestone for milestone in config.milestones)
-    return float(config.learning_rate * warmup * 0.1**cuts)
+    return float(config.learning_rate * 0.1**cuts)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

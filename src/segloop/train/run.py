@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -15,16 +15,20 @@ from segloop.data.sa1b import SA1BDataset, open_all_sa1b
 from segloop.errors import InputError
 from segloop.model.compact_encoder import CompactEncoder
 from segloop.model.config import ViTConfig, model_config
+from segloop.model.image_encoder import ImageEncoder
 from segloop.model.sam import Sam
 from segloop.train.checkpoint import load_checkpoint
-from segloop.train.config import TrainConfig
-from segloop.train.loop import Progress, Validate, train
-from segloop.train.sam_step import sam_step
+from segloop.train.config import RunConfig, TrainConfig
+from segloop.train.devices import Sharding, start_accelerator
+from segloop.train.loop import Progress, Weights, train
+from segloop.train.sam_step import sam_items, sam_step
 from segloop.weights.imagenet import load_imagenet_trunk
 from segloop.weights.load import load_sam, save_sam
 
 MODEL_NAME = "model.safetensors"
 CONFIG_NAME = "config.json"
+
+ValidateSam = Callable[[Sam], Mapping[str, float]]
 
 
 def run_recipe(
@@ -34,32 +38,57 @@ def run_recipe(
     *,
     start: str | Path | None = None,
     device: str = "cpu",
-    validate: Validate | None = None,
+    sharding: Sharding = "replicate",
+    validate: ValidateSam | None = None,
     report: Callable[[Progress], None] | None = None,
 ) -> Path:
     """Train in `folder`, going on from its checkpoint if there is one; returns folder/model.safetensors.
 
     data: tars or folders in SA-1B layout, or folders of such tars. start: weights to begin from; without it the compact
-    model begins from ImageNet weights and any other from scratch. Raises InputError for data or weights that do not fit.
+    model begins from ImageNet weights and any other from scratch. device, sharding: see start_accelerator. Every process
+    that torchrun starts calls this. Raises InputError for data or weights that do not fit.
     """
     target = Path(folder)
     stream = build_stream(config, open_all_sa1b(data))
     model = build_model(config, start)
-    load_checkpoint(
-        target, config
-    )  # a folder of another run is refused before anything in it changes
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-        (target / CONFIG_NAME).write_text(json.dumps(asdict(config), indent=2) + "\n")
-    except OSError as error:
-        raise InputError(f"cannot write in {target}: {error.strerror}") from error
-    step = partial(sam_step, config=config.interaction)
+    accelerator = start_accelerator(device, config.precision, sharding)
+    # The folder of another run is refused before anything in it changes.
+    load_checkpoint(target, config, accelerator.num_processes)
+    if accelerator.is_main_process:
+        write_config(config, target)
     weights = train(
-        model, step, stream, config, target, device=device, validate=validate, report=report
+        model,
+        partial(sam_step, config=config.interaction, seed=config.seed),
+        sam_items(stream),
+        config,
+        target,
+        accelerator=accelerator,
+        validate=validate and (lambda weights, _: validate(with_weights(model, weights))),
+        save=lambda weights, path: save_sam(with_weights(model, weights), path),
+        report=report,
     )
-    model.load_state_dict(weights)
-    save_sam(model.cpu(), target / MODEL_NAME)
+    if accelerator.is_main_process:
+        save_sam(with_weights(model, weights), target / MODEL_NAME)
+    accelerator.wait_for_everyone()
+    accelerator.end_training()
     return target / MODEL_NAME
+
+
+def write_config(config: RunConfig, folder: Path) -> None:
+    """Leave the run's settings in folder/config.json; InputError where the disk refuses."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / CONFIG_NAME).write_text(json.dumps(asdict(config), indent=2) + "\n")
+    except OSError as error:
+        raise InputError(f"cannot write in {folder}: {error.strerror}") from error
+
+
+def with_weights(model: Sam, weights: Weights) -> Sam:
+    """Another model of the same configuration that holds these weights, ready to predict."""
+    with torch.device("meta"):
+        twin = Sam(model.config)
+    twin.load_state_dict(dict(weights), assign=True)
+    return twin.eval()
 
 
 def build_model(config: TrainConfig, start: str | Path | None) -> Sam:
@@ -70,7 +99,7 @@ def build_model(config: TrainConfig, start: str | Path | None) -> Sam:
         model = Sam(wanted)
         if isinstance(model.image_encoder, CompactEncoder):
             load_imagenet_trunk(model.image_encoder.trunk)
-        return model
+        return prepare_model(model, config)
     is_vit = isinstance(wanted.encoder, ViTConfig)
     model = load_sam(start, input_size=config.input_size if is_vit else None)
     if model.config.encoder != wanted.encoder:
@@ -78,6 +107,18 @@ def build_model(config: TrainConfig, start: str | Path | None) -> Sam:
             f"{start} is not a {config.model} model; the recipe {config.recipe} trains one"
         )
     model.config = replace(model.config, input_size=config.input_size)
+    return prepare_model(model, config)
+
+
+def prepare_model(model: Sam, config: TrainConfig) -> Sam:
+    """Set what holds in training alone: skipped blocks, dropout, recomputed activations, compilation."""
+    encoder = model.image_encoder
+    if isinstance(encoder, ImageEncoder):
+        encoder.set_drop_path(config.drop_path)
+        encoder.checkpointing = config.recompute
+    model.mask_decoder.set_dropout(config.dropout)
+    if config.compiles:
+        encoder.compile()
     return model
 
 

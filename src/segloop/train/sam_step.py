@@ -7,14 +7,14 @@ prompt; and rounds with nothing but those logits. Losses of all rounds are added
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from segloop.data.loader import TrainingItem
+from segloop.data.loader import SampleStream, TrainingItem
 from segloop.geometry.frames import BoolArray
 from segloop.model.sam import Sam
 from segloop.train.config import InteractionConfig
@@ -26,7 +26,8 @@ from segloop.train.conversation import (
     first_prompts,
     schedule,
 )
-from segloop.train.losses import mask_loss, true_iou
+from segloop.train.losses import DICE_WEIGHT, FOCAL_WEIGHT, dice_loss, focal_loss, true_iou
+from segloop.train.step import Mean, StepOutput
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,17 +39,19 @@ class Batch:
     image_index: Tensor
     seeds: npt.NDArray[np.int64]
 
-    def to(self, device: str) -> Batch:
+    @property
+    def count(self) -> int:
+        """Objects in all images."""
+        return len(self.truths)
+
+    @property
+    def num_images(self) -> int:
+        """Images."""
+        return len(self.images)
+
+    def to(self, device: torch.device) -> Batch:
         """The same with its tensors on a device; truths stay with the simulator, on the CPU."""
         return replace(self, images=self.images.to(device), image_index=self.image_index.to(device))
-
-
-@dataclass(frozen=True)
-class StepOutput:
-    """The loss to minimise, and numbers to watch."""
-
-    loss: Tensor
-    metrics: dict[str, float] = field(default_factory=dict)
 
 
 def collate(items: Sequence[TrainingItem]) -> Batch:
@@ -63,8 +66,34 @@ def collate(items: Sequence[TrainingItem]) -> Batch:
     )
 
 
-def sam_step(model: Sam, batch: Batch, config: InteractionConfig) -> StepOutput:
-    """Encode once, then talk `config.num_steps` rounds; the loss is summed over rounds, the mean over objects."""
+@dataclass(frozen=True)
+class SamItems:
+    """A SampleStream as the loop draws from it; indices are the stream's own, looked up once."""
+
+    stream: SampleStream
+    indices: tuple[tuple[int, ...], ...]
+
+    def item(self, number: int) -> TrainingItem:
+        """One image and some of its objects."""
+        return self.stream.item(number, self.indices)
+
+    def collate(self, items: Sequence[TrainingItem]) -> Batch:
+        """See segloop.train.sam_step.collate."""
+        return collate(items)
+
+
+def sam_items(stream: SampleStream) -> SamItems:
+    """The stream for the loop."""
+    return SamItems(stream, stream.indices())
+
+
+def sam_step(
+    model: Sam, batch: Batch, number: int, *, config: InteractionConfig, seed: int = 0
+) -> StepOutput:
+    """Encode once, then talk `config.num_steps` rounds; the loss is the sum over rounds and objects.
+
+    Which rounds bring no new prompt is drawn from the run's seed and the step's number, for all objects alike.
+    """
     device = batch.images.device
     rngs = [np.random.default_rng(int(seed)) for seed in batch.seeds]
     truths = torch.from_numpy(batch.truths).to(device, torch.float32)
@@ -74,10 +103,9 @@ def sam_step(model: Sam, batch: Batch, config: InteractionConfig) -> StepOutput:
     talk = first_prompts(batch.truths, rngs, config, scale, fills_boxes=model.config.fills_boxes)
     previous = None if talk.mask_logits is None else torch.from_numpy(talk.mask_logits).to(device)
     has_mask = torch.from_numpy(talk.has_mask).to(device)
-    losses: list[Tensor] = []
-    metrics: dict[str, float] = {}
-    for number, asks in enumerate(schedule(config, rngs[0])):
-        if asks and number > 0:
+    outcomes: list[RoundOutcome] = []
+    for turn, asks in enumerate(schedule(config, np.random.default_rng((seed, number)))):
+        if asks and turn > 0:
             assert previous is not None
             talk.add_clicks(
                 *error_clicks(batch.truths, (previous[:, 0] > 0).cpu().numpy(), rngs, scale)
@@ -87,29 +115,35 @@ def sam_step(model: Sam, batch: Batch, config: InteractionConfig) -> StepOutput:
             torch.from_numpy(talk.coords).to(device),
             torch.from_numpy(talk.labels).to(device),
             previous,
-            has_mask if number == 0 and previous is not None else None,
+            has_mask if turn == 0 and previous is not None else None,
         )
-        outcome = round_loss(
-            logits, scores, truths, talk.kinds, is_first=number == 0, config=config
-        )
-        losses.append(outcome.loss)
-        metrics[f"iou/{number}"] = float(outcome.iou.mean())
-        if number == 0:
-            metrics |= first_round_metrics(outcome.iou, talk.kinds)
-            metrics["calibration"] = float(outcome.score_error)
+        outcome = round_loss(logits, scores, truths, talk.kinds, is_first=turn == 0, config=config)
+        outcomes.append(outcome)
         previous = outcome.chosen_logits[:, None]
-    loss = torch.stack(losses).sum()
-    return StepOutput(loss, {"loss": float(loss.detach()), **metrics})
+    return StepOutput(
+        torch.stack([outcome.losses.total.sum() for outcome in outcomes]).sum(),
+        watched(outcomes, talk.kinds),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Losses:
+    """Loss of each of N objects (N,), and of what it is made, unweighted and without gradient."""
+
+    total: Tensor
+    focal: Tensor
+    dice: Tensor
+    quality: Tensor
 
 
 @dataclass(frozen=True, eq=False)
 class RoundOutcome:
-    """loss is a scalar; chosen_logits (N, L, L) and iou (N,) are those of the output that would be shown."""
+    """chosen_logits (N, L, L), predicted IoU (N,) and true IoU (N,) are those of the output that would be shown."""
 
-    loss: Tensor
+    losses: Losses
     chosen_logits: Tensor
+    predicted_iou: Tensor
     iou: Tensor
-    score_error: Tensor
 
 
 def round_loss(
@@ -132,44 +166,54 @@ def round_loss(
     ambiguous = (kind == POINT) if is_first else torch.zeros_like(kind, dtype=torch.bool)
     takes_three = ambiguous | ((kind == BOX) if is_first else ambiguous)
 
-    per_object = logits.new_zeros(len(logits))
-    single = rows[~ambiguous]
-    if len(single):
-        per_object = per_object.index_add(
-            0, single, output_loss(logits[single, :1], scores[single, :1], truths[single], config)
-        )
-    several = rows[takes_three]
-    if len(several):
-        per_object = per_object.index_add(
-            0,
-            several,
-            output_loss(logits[several, 1:], scores[several, 1:], truths[several], config),
-        )
+    sums = [logits.new_zeros(len(logits)) for _ in fields(Losses)]
+    for chosen, outputs in ((rows[~ambiguous], slice(0, 1)), (rows[takes_three], slice(1, None))):
+        if len(chosen):
+            part = output_loss(
+                logits[chosen, outputs], scores[chosen, outputs], truths[chosen], config
+            )
+            sums = [
+                total.index_add(0, chosen, getattr(part, one.name))
+                for total, one in zip(sums, fields(Losses), strict=True)
+            ]
     shown = torch.where(ambiguous, 1 + scores[:, 1:].argmax(dim=1), torch.zeros_like(kind))
-    chosen = logits[rows, shown].detach()
-    iou = true_iou(chosen, truths)
-    error = (scores[rows, shown].detach() - iou).abs().mean()
-    return RoundOutcome(per_object.mean(), chosen, iou, error)
+    shown_logits = logits[rows, shown].detach()
+    return RoundOutcome(
+        Losses(*sums), shown_logits, scores[rows, shown].detach(), true_iou(shown_logits, truths)
+    )
 
 
 def output_loss(
     logits: Tensor, scores: Tensor, truths: Tensor, config: InteractionConfig
-) -> Tensor:
-    """Loss (N,) of K alternative outputs (N, K, L, L): the least mask loss counts, and the error of predicted IoU."""
+) -> Losses:
+    """Losses of K alternative outputs (N, K, L, L): the least mask loss counts, and the error of predicted IoU."""
     wide = truths[:, None].expand_as(logits)
-    masks = mask_loss(logits, wide, config.focal_alpha)
-    least, which = masks.min(dim=1)
+    focal, dice = focal_loss(logits, wide, config.focal_alpha), dice_loss(logits, wide)
+    least, which = (FOCAL_WEIGHT * focal + DICE_WEIGHT * dice).min(dim=1)
     squared = (scores - true_iou(logits, wide)) ** 2
     quality = squared.mean(dim=1) if config.all_iou else squared.gather(1, which[:, None])[:, 0]
-    return least + config.iou_weight * quality
+    return Losses(
+        total=least + config.iou_weight * quality,
+        focal=focal.detach().gather(1, which[:, None])[:, 0],
+        dice=dice.detach().gather(1, which[:, None])[:, 0],
+        quality=quality.detach(),
+    )
 
 
-def first_round_metrics(iou: Tensor, kinds: npt.NDArray[np.int64]) -> dict[str, float]:
-    """Mean IoU after a first point, box or mask, where there was one."""
-    names = {POINT: "iou/point", BOX: "iou/box", MASK: "iou/mask"}
-    values = iou.cpu().numpy()
-    return {
-        name: float(values[kinds == kind].mean())
-        for kind, name in names.items()
-        if (kinds == kind).any()
+def watched(outcomes: Sequence[RoundOutcome], kinds: npt.NDArray[np.int64]) -> dict[str, Mean]:
+    """The parts of the loss, IoU after each round, after a first point, box or mask, and the error of predicted IoU."""
+    first, count = outcomes[0], len(kinds)
+    metrics = {
+        f"loss/{name}": Mean(
+            torch.stack([getattr(outcome.losses, name).sum() for outcome in outcomes]).sum(), count
+        )
+        for name in ("focal", "dice", "quality")
     }
+    metrics |= {
+        f"iou/{turn}": Mean(outcome.iou.sum(), count) for turn, outcome in enumerate(outcomes)
+    }
+    for name, kind in (("point", POINT), ("box", BOX), ("mask", MASK)):
+        is_kind = torch.from_numpy(kinds == kind).to(first.iou.device)
+        metrics[f"iou/{name}"] = Mean((first.iou * is_kind).sum(), is_kind.sum())
+    error = (first.predicted_iou - first.iou).abs().sum()
+    return {**metrics, "calibration": Mean(error, count)}

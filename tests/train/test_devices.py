@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from segloop.errors import InputError, WeightsError
+from segloop.train.config import TrainConfig
+from segloop.train.devices import (
+    random_states,
+    reduce_means,
+    restore_random_state,
+    start_accelerator,
+    whole_weights,
+)
+from segloop.train.metrics import METRICS_NAME
+from segloop.train.run import MODEL_NAME, run_recipe
+from segloop.train.step import Mean
+from segloop.weights.load import load_sam
+
+RANK = """
+import pickle, sys
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+from segloop.errors import InputError
+from segloop.train.run import run_recipe
+
+config, data, folder, sharding = pickle.loads(Path(sys.argv[1]).read_bytes())
+try:
+    run_recipe(config, [data], folder, sharding=sharding)
+except InputError as error:
+    sys.exit(f"segloop: error: {error}")
+"""
+
+
+def launch(
+    config: TrainConfig, data: Path, folder: Path, sharding: str = "replicate"
+) -> subprocess.CompletedProcess[str]:
+    """The run as two processes, which talk by gloo."""
+    script, job = folder.with_suffix(".py"), folder.with_suffix(".job")
+    script.write_text(RANK)
+    job.write_bytes(pickle.dumps((config, data, folder, sharding)))
+    command = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", script, job]
+    return subprocess.run(
+        [sys.executable, *map(str, command)], capture_output=True, text=True, check=False
+    )
+
+
+def curve(folder: Path) -> list[dict[str, float]]:
+    lines = [json.loads(line) for line in (folder / METRICS_NAME).read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k != "images_per_second"} for line in lines]
+
+
+@pytest.fixture
+def for_two(small_config: TrainConfig) -> TrainConfig:
+    """Twenty steps of two images for each of two processes; skipped blocks would be other ones in each."""
+    return dataclasses.replace(small_config, num_steps=20, drop_path=0.0, checkpoint_every=10)
+
+
+def test_two_processes_give_the_curve_of_one(
+    shapes_tar: Path, tmp_path: Path, for_two: TrainConfig
+) -> None:
+    data = dataclasses.replace(for_two.data, batch_size=2 * for_two.data.batch_size)
+    one = dataclasses.replace(for_two, data=data)
+    run_recipe(one, [shapes_tar], tmp_path / "one")
+    launched = launch(for_two, shapes_tar, tmp_path / "two")
+    assert launched.returncode == 0, launched.stderr
+    alone, together = curve(tmp_path / "one"), curve(tmp_path / "two")
+    assert [line["step"] for line in together] == list(range(1, 21))
+    for first, second in zip(alone, together, strict=True):
+        assert first.keys() == second.keys()
+        assert second["loss"] == pytest.approx(first["loss"], rel=1e-4)
+        assert second["gradient_norm"] == pytest.approx(first["gradient_norm"], rel=1e-3)
+        assert second["iou/0"] == pytest.approx(first["iou/0"], abs=2e-3)
+    assert load_sam(tmp_path / "two" / MODEL_NAME).config.input_size == 64
+
+    # Another number of processes would deal the images out differently.
+    longer = dataclasses.replace(for_two, num_steps=22)
+    with pytest.raises(WeightsError, match="made by 2 processes, this run has 1; start it with"):
+        run_recipe(longer, [shapes_tar], tmp_path / "two")
+
+
+def test_a_launched_run_resumes_bit_for_bit(
+    shapes_tar: Path, tmp_path: Path, for_two: TrainConfig
+) -> None:
+    """With skipped blocks: each process goes on with its own random numbers."""
+    config = dataclasses.replace(for_two, num_steps=8, drop_path=0.5, checkpoint_every=4)
+    for launched in (
+        launch(config, shapes_tar, tmp_path / "whole"),
+        launch(dataclasses.replace(config, num_steps=4), shapes_tar, tmp_path / "parts"),
+        launch(config, shapes_tar, tmp_path / "parts"),
+    ):
+        assert launched.returncode == 0, launched.stderr
+    assert curve(tmp_path / "parts") == curve(tmp_path / "whole")
+
+
+def test_what_is_wrong_is_one_line_in_every_process(
+    shapes_tar: Path, tmp_path: Path, for_two: TrainConfig
+) -> None:
+    config = dataclasses.replace(for_two, input_size=60)
+    launched = launch(config, shapes_tar, tmp_path / "run")
+    assert launched.returncode != 0
+    assert "segloop: error: the input size must be a multiple of 32, got 60" in launched.stderr
+
+
+def test_a_device_that_is_not_there_is_one_line() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("needs a machine without CUDA")
+    with pytest.raises(InputError, match="no CUDA device here; train with --device cpu"):
+        start_accelerator("cuda:1")
+
+
+def test_runs_of_one_process_may_differ_in_precision() -> None:
+    assert start_accelerator("cpu", "bfloat16").mixed_precision == "bf16"
+    assert start_accelerator("cpu", "float32").mixed_precision == "no"
+
+
+def test_means_are_divided_after_all_batches_are_added() -> None:
+    accelerator = start_accelerator()
+    parts = [
+        {"loss": Mean(torch.tensor(6.0), 3), "box": Mean(torch.tensor(0.0), torch.tensor(0))},
+        {"loss": Mean(torch.tensor(4.0), 1), "box": Mean(torch.tensor(0.0), torch.tensor(0))},
+    ]
+    assert reduce_means(accelerator, parts) == {"loss": 2.5}
+
+
+def test_random_numbers_go_on_where_they_were() -> None:
+    accelerator = start_accelerator()
+    states = random_states(accelerator)
+    expected = torch.rand(3)
+    torch.rand(7)
+    restore_random_state(accelerator, states)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_weights_leave_their_graph() -> None:
+    weight = torch.ones(2, requires_grad=True)
+    found = whole_weights({"weight": weight})["weight"]
+    assert not found.requires_grad
+    assert torch.equal(found, torch.ones(2))

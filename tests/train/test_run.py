@@ -23,6 +23,7 @@ from segloop.train.run import (
     build_model,
     build_stream,
     run_recipe,
+    share_batch,
     with_weights,
 )
 from segloop.weights.load import load_sam, save_sam
@@ -160,3 +161,14 @@ def test_recomputed_activations_change_no_number(
             json.loads(line)["loss"] for line in (folder / METRICS_NAME).read_text().splitlines()
         ]
     assert lines[True] == pytest.approx(lines[False], rel=1e-5)
+
+
+def test_an_update_of_so_many_images_is_shared(small_config: TrainConfig) -> None:
+    config = dataclasses.replace(small_config, global_batch=24)
+    assert share_batch(config, 1).accumulate == 12
+    assert share_batch(config, 4).accumulate == 3
+    assert share_batch(small_config, 4) == small_config
+    with pytest.raises(
+        InputError, match="24 images an update cannot be shared by 5 processes of 2"
+    ):
+        share_batch(config, 5)

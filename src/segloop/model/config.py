@@ -99,6 +99,10 @@ MODELS: dict[str, ModelConfig] = {
     "vit_h": ModelConfig(ViTConfig(1280, 32, 16, (7, 15, 23, 31))),
     "vit_l": ModelConfig(ViTConfig(1024, 24, 16, (5, 11, 17, 23))),
     "vit_b": ModelConfig(ViTConfig(768, 12, 12, (2, 5, 8, 11))),
+    # The one that made SA-1B (paper appendix B).
+    "vit_h_generator": ModelConfig(
+        ViTConfig(1280, 32, 16, (7, 15, 23, 31)), DecoderConfig(depth=3)
+    ),
     "compact": ModelConfig(
         CompactConfig(variant=0),
         _COMPACT_DECODER,

@@ -71,9 +71,10 @@ class OptimConfig:
 class RunConfig:
     """Everything that any run depends on besides data paths and the start weights; each kind of step adds its own.
 
-    data.batch_size images are encoded at once in each process; an update is made of `accumulate` such batches. recompute:
-    keep no activations of the encoder's blocks, compute them again in the backward pass. compiles: let torch.compile
-    translate the encoder first. keep_checkpoints: how many of the latest stay on disk.
+    data.batch_size images are encoded at once in each process; an update is made of `accumulate` such batches, or of as many
+    as give global_batch images over all processes. recompute: keep no activations of the encoder's blocks, compute them
+    again in the backward pass. compiles: let torch.compile translate the encoder first. keep_checkpoints: how many of the
+    latest stay on disk.
     """
 
     recipe: str
@@ -84,6 +85,7 @@ class RunConfig:
     optim: OptimConfig
     precision: Literal["float32", "bfloat16"] = "float32"
     accumulate: int = 1
+    global_batch: int | None = None
     recompute: bool = False
     compiles: bool = False
     seed: int = 0

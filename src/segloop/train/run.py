@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
@@ -24,6 +25,8 @@ from segloop.train.loop import Progress, Weights, train
 from segloop.train.sam_step import sam_items, sam_step
 from segloop.weights.imagenet import load_imagenet_trunk
 from segloop.weights.load import load_sam, save_sam
+
+RunConfigT = TypeVar("RunConfigT", bound=RunConfig)
 
 MODEL_NAME = "model.safetensors"
 CONFIG_NAME = "config.json"
@@ -52,6 +55,7 @@ def run_recipe(
     stream = build_stream(config, open_all_sa1b(data))
     model = build_model(config, start)
     accelerator = start_accelerator(device, config.precision, sharding)
+    config = share_batch(config, accelerator.num_processes)
     # The folder of another run is refused before anything in it changes.
     load_checkpoint(target, config, accelerator.num_processes)
     if accelerator.is_main_process:
@@ -72,6 +76,20 @@ def run_recipe(
     accelerator.wait_for_everyone()
     accelerator.end_training()
     return target / MODEL_NAME
+
+
+def share_batch(config: RunConfigT, num_processes: int) -> RunConfigT:
+    """Accumulate so many batches that an update has config.global_batch images; InputError where that does not divide."""
+    if config.global_batch is None:
+        return config
+    at_once = config.data.batch_size * num_processes
+    if config.global_batch % at_once:
+        raise InputError(
+            f"{config.global_batch} images an update cannot be shared by {num_processes} processes "
+            f"of {config.data.batch_size}; "
+            "change the number of processes, --batch-size or --global-batch"
+        )
+    return replace(config, accumulate=config.global_batch // at_once)
 
 
 def write_config(config: RunConfig, folder: Path) -> None:

@@ -53,6 +53,10 @@ class _Image:
     labelling: Labelling | None
     items: list[Record]
 
+    @property
+    def name(self) -> str:
+        return str(Path(self.file_names[0]).with_suffix(""))
+
 
 class CocoInstances:
     """The images of one annotation file with their instances, in the order of their numbers.
@@ -92,6 +96,11 @@ class CocoInstances:
         return tuple(entry.id for entry in self._entries)
 
     @property
+    def sample_names(self) -> tuple[str, ...]:
+        """Name of each image: its path in the folder, without suffix."""
+        return tuple(entry.name for entry in self._entries)
+
+    @property
     def sizes_hw(self) -> dict[int, tuple[int, int]]:
         """Size of each image in pixels, by its number."""
         return {entry.id: entry.size_hw for entry in self._entries}
@@ -106,8 +115,7 @@ class CocoInstances:
             raise InputError(
                 f"{path} is {image.shape[:2]} (height, width), its annotation says {entry.size_hw}"
             )
-        name = str(Path(entry.file_names[0]).with_suffix(""))
-        return Sample(name, image, annotations, entry.id, entry.labelling)
+        return Sample(entry.name, image, annotations, entry.id, entry.labelling)
 
     def read_annotations(self, index: int) -> tuple[Annotation, ...]:
         """The annotations of sample `index`, without its image."""

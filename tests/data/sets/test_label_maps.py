@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from segloop.data.sets.label_maps import Label, LabelMaps, open_label_maps, read_labels
 from segloop.data.sets.registry import open_set
@@ -102,3 +103,9 @@ def test_labels_that_cannot_be_read_are_named(
     monkeypatch.setitem(sys.modules, "h5py", None)
     with pytest.raises(InputError, match="pip install h5py"):
         read_labels(tmp_path / "a.hdf5")
+
+
+def test_transparency_says_nothing_about_labels(tmp_path: Path) -> None:
+    path = tmp_path / "labels.png"
+    Image.merge("LA", (Image.fromarray(LABELS), Image.new("L", (4, 3), 255))).save(path)
+    assert np.array_equal(read_labels(path), LABELS)

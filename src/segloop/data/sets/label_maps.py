@@ -107,6 +107,8 @@ def read_labels(path: Path) -> Labels:
         raise InputError(f"cannot read the labels {path}: {error}") from error
     if pixels.ndim == 2:
         return pixels
+    if pixels.shape[2] == 2:  # grey values and transparency
+        return np.ascontiguousarray(pixels[..., 0])
     return pixels[..., 0] + 256 * pixels[..., 1] + 65536 * pixels[..., 2]
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import pickle
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,12 +12,13 @@ import pytest
 import torch
 
 from segloop.errors import InputError, WeightsError
+from segloop.train.checkpoint import find_checkpoints
 from segloop.train.config import TrainConfig
 from segloop.train.devices import (
     random_states,
     reduce_means,
     restore_random_state,
-    start_accelerator,
+    start_devices,
     whole_weights,
 )
 from segloop.train.metrics import METRICS_NAME
@@ -64,13 +66,15 @@ def for_two(small_config: TrainConfig) -> TrainConfig:
     return dataclasses.replace(small_config, num_steps=20, drop_path=0.0, checkpoint_every=10)
 
 
+@pytest.mark.parametrize("sharding", ["replicate", "shard"])
 def test_two_processes_give_the_curve_of_one(
-    shapes_tar: Path, tmp_path: Path, for_two: TrainConfig
+    shapes_tar: Path, tmp_path: Path, for_two: TrainConfig, sharding: str
 ) -> None:
+    """Whether each holds all weights or half of each."""
     data = dataclasses.replace(for_two.data, batch_size=2 * for_two.data.batch_size)
     one = dataclasses.replace(for_two, data=data)
     run_recipe(one, [shapes_tar], tmp_path / "one")
-    launched = launch(for_two, shapes_tar, tmp_path / "two")
+    launched = launch(for_two, shapes_tar, tmp_path / "two", sharding)
     assert launched.returncode == 0, launched.stderr
     alone, together = curve(tmp_path / "one"), curve(tmp_path / "two")
     assert [line["step"] for line in together] == list(range(1, 21))
@@ -87,18 +91,21 @@ def test_two_processes_give_the_curve_of_one(
         run_recipe(longer, [shapes_tar], tmp_path / "two")
 
 
+@pytest.mark.parametrize("sharding", ["replicate", "shard"])
 def test_a_launched_run_resumes_bit_for_bit(
-    shapes_tar: Path, tmp_path: Path, for_two: TrainConfig
+    shapes_tar: Path, tmp_path: Path, for_two: TrainConfig, sharding: str
 ) -> None:
     """With skipped blocks: each process goes on with its own random numbers."""
     config = dataclasses.replace(for_two, num_steps=8, drop_path=0.5, checkpoint_every=4)
-    for launched in (
-        launch(config, shapes_tar, tmp_path / "whole"),
-        launch(dataclasses.replace(config, num_steps=4), shapes_tar, tmp_path / "parts"),
-        launch(config, shapes_tar, tmp_path / "parts"),
-    ):
-        assert launched.returncode == 0, launched.stderr
-    assert curve(tmp_path / "parts") == curve(tmp_path / "whole")
+    launched = launch(config, shapes_tar, tmp_path / "run", sharding)
+    assert launched.returncode == 0, launched.stderr
+    whole = curve(tmp_path / "run")
+    # As if killed after step 4: what the last checkpoint has seen is gone.
+    shutil.rmtree(find_checkpoints(tmp_path / "run")[-1])
+    launched = launch(config, shapes_tar, tmp_path / "run", sharding)
+    assert launched.returncode == 0, launched.stderr
+    assert [path.name for path in find_checkpoints(tmp_path / "run")] == ["00000004", "00000008"]
+    assert curve(tmp_path / "run") == whole
 
 
 def test_what_is_wrong_is_one_line_in_every_process(
@@ -114,29 +121,24 @@ def test_a_device_that_is_not_there_is_one_line() -> None:
     if torch.cuda.is_available():
         pytest.skip("needs a machine without CUDA")
     with pytest.raises(InputError, match="no CUDA device here; train with --device cpu"):
-        start_accelerator("cuda:1")
-
-
-def test_runs_of_one_process_may_differ_in_precision() -> None:
-    assert start_accelerator("cpu", "bfloat16").mixed_precision == "bf16"
-    assert start_accelerator("cpu", "float32").mixed_precision == "no"
+        start_devices("cuda:1")
 
 
 def test_means_are_divided_after_all_batches_are_added() -> None:
-    accelerator = start_accelerator()
+    devices = start_devices()
     parts = [
         {"loss": Mean(torch.tensor(6.0), 3), "box": Mean(torch.tensor(0.0), torch.tensor(0))},
         {"loss": Mean(torch.tensor(4.0), 1), "box": Mean(torch.tensor(0.0), torch.tensor(0))},
     ]
-    assert reduce_means(accelerator, parts) == {"loss": 2.5}
+    assert reduce_means(devices, parts) == {"loss": 2.5}
 
 
 def test_random_numbers_go_on_where_they_were() -> None:
-    accelerator = start_accelerator()
-    states = random_states(accelerator)
+    devices = start_devices()
+    states = random_states(devices)
     expected = torch.rand(3)
     torch.rand(7)
-    restore_random_state(accelerator, states)
+    restore_random_state(devices, states)
     assert torch.equal(torch.rand(3), expected)
 
 

@@ -6,39 +6,49 @@ Nothing else in training asks how many there are.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import (
-    DistributedDataParallelKwargs,
-    DistributedType,
-    FullyShardedDataParallelPlugin,
-)
+from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
     get_optimizer_state_dict,
     set_optimizer_state_dict,
 )
+from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from segloop.errors import InputError
+from segloop.model.image_encoder import Block
+from segloop.model.mask_decoder import TwoWayLayer
 from segloop.train.step import Mean, Step, TrainBatch
 
 Sharding = Literal["replicate", "shard"]
-_SHARDED_LAYERS = ["Block", "TwoWayLayer"]
 
 
-def start_accelerator(
-    device: str = "cpu", precision: str = "float32", sharding: Sharding = "replicate"
-) -> Accelerator:
+@dataclass(frozen=True)
+class Devices:
+    """Where this process stands in the run. sharding: each holds all weights (DDP), or its share of them (FSDP)."""
+
+    accelerator: Accelerator
+    sharding: Sharding = "replicate"
+
+    @property
+    def is_sharded(self) -> bool:
+        """Whether this process holds a share of the weights only."""
+        return self.sharding == "shard" and self.accelerator.num_processes > 1
+
+
+def start_devices(device: str = "cpu", sharding: Sharding = "replicate") -> Devices:
     """Join the processes that torchrun started, or be the only one.
 
-    device: cpu, mps, cuda (each process takes its own GPU) or cuda:N. sharding: every process holds all weights (DDP), or
-    its share of them (FSDP). Raises InputError for a device that is not there.
+    device: cpu, mps, cuda (each process takes its own GPU) or cuda:N. Raises InputError for a device that is not there.
     """
     name, _, index = device.partition(":")
     if name == "cuda" and not torch.cuda.is_available():
@@ -49,46 +59,68 @@ def start_accelerator(
         os.environ["ACCELERATE_TORCH_DEVICE"] = device
     # Accelerate keeps its settings for the whole process; a second run may have others.
     AcceleratorState._reset_state()
-    plugin = None
-    if sharding == "shard":
-        plugin = FullyShardedDataParallelPlugin(
-            fsdp_version=2,
-            auto_wrap_policy="transformer_based_wrap",
-            transformer_cls_names_to_wrap=_SHARDED_LAYERS,
-        )
-    return Accelerator(
-        cpu=name == "cpu",
-        mixed_precision="bf16" if precision == "bfloat16" else "no",
-        fsdp_plugin=plugin,
-        # A step without a box, or without a mask prompt, leaves the vectors for it without gradient.
-        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
-    )
+    # A step without a box, or without a mask prompt, leaves the vectors for it without gradient.
+    ddp = DistributedDataParallelKwargs(find_unused_parameters=True)
+    return Devices(Accelerator(cpu=name == "cpu", kwargs_handlers=[ddp]), sharding)
 
 
 class StepModule(nn.Module):
     """A step as the forward pass of a module, which is what can be copied to, or shared by, several processes."""
 
-    def __init__(self, model: nn.Module, step: Step[Any, Any]) -> None:
+    def __init__(self, model: nn.Module, step: Step[Any, Any], precision: str) -> None:
         super().__init__()
         self.model = model
         self.step = step
+        self.is_half = precision == "bfloat16"
 
     def forward(self, batch: TrainBatch, number: int) -> tuple[Tensor, dict[str, Mean]]:
         """Take the step."""
-        output = self.step(self.model, batch, number)
+        device = next(self.model.parameters()).device.type
+        with torch.autocast(device, torch.bfloat16, enabled=self.is_half):
+            output = self.step(self.model, batch, number)
         return output.loss, output.metrics
 
 
-def sum_over_processes(accelerator: Accelerator, values: Sequence[float]) -> list[float]:
+def distribute(devices: Devices, module: StepModule) -> nn.Module:
+    """The module as this process is to call it; its weights are copied from the first process, or divided among all."""
+    module = module.to(devices.accelerator.device)
+    if devices.is_sharded:
+        for layer in [one for one in module.modules() if isinstance(one, Block | TwoWayLayer)]:
+            fully_shard(layer)
+        fully_shard(module)
+        return module
+    return devices.accelerator.prepare_model(module)
+
+
+@contextmanager
+def without_exchange(devices: Devices, module: nn.Module) -> Iterator[None]:
+    """Within, backward passes add to this process's gradients and leave the exchange to a later one."""
+    if isinstance(module, FSDPModule):
+        module.set_requires_gradient_sync(False)
+        yield
+        module.set_requires_gradient_sync(True)
+        return
+    with devices.accelerator.no_sync(module):
+        yield
+
+
+def model_of(devices: Devices, module: nn.Module) -> nn.Module:
+    """The model inside what distribute() gave."""
+    inner = module if devices.is_sharded else devices.accelerator.unwrap_model(module)
+    assert isinstance(inner, StepModule)
+    return inner.model
+
+
+def sum_over_processes(devices: Devices, values: Sequence[float]) -> list[float]:
     """Each value added up over all processes."""
-    if accelerator.num_processes == 1:
+    if devices.accelerator.num_processes == 1:
         return list(values)
-    kind = torch.float32 if accelerator.device.type == "mps" else torch.float64
-    local = torch.tensor(values, dtype=kind, device=accelerator.device)
-    return [float(value) for value in accelerator.reduce(local, "sum")]
+    kind = torch.float32 if devices.accelerator.device.type == "mps" else torch.float64
+    local = torch.tensor(values, dtype=kind, device=devices.accelerator.device)
+    return [float(value) for value in devices.accelerator.reduce(local, "sum")]
 
 
-def reduce_means(accelerator: Accelerator, parts: Sequence[Mapping[str, Mean]]) -> dict[str, float]:
+def reduce_means(devices: Devices, parts: Sequence[Mapping[str, Mean]]) -> dict[str, float]:
     """The means over all batches of all processes; what nothing counted for is left out."""
     names = list(parts[0])
     flat = [
@@ -99,7 +131,7 @@ def reduce_means(accelerator: Accelerator, parts: Sequence[Mapping[str, Mean]]) 
             [part[name].count for part in parts],
         )
     ]
-    sums = sum_over_processes(accelerator, flat)
+    sums = sum_over_processes(devices, flat)
     return {
         name: sums[2 * at] / sums[2 * at + 1]
         for at, name in enumerate(names)
@@ -107,17 +139,14 @@ def reduce_means(accelerator: Accelerator, parts: Sequence[Mapping[str, Mean]]) 
     }
 
 
-def is_sharded(accelerator: Accelerator) -> bool:
-    """Whether each process holds a share of the weights only."""
-    return bool(accelerator.distributed_type == DistributedType.FSDP)
+def whole(tensor: Tensor) -> Tensor:
+    """The tensor itself, or put together from the processes' shares of it; all processes must call it."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def whole_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Weights on the CPU, whole even where each process holds a share; all processes must call it."""
-    return {
-        name: (value.full_tensor() if isinstance(value, DTensor) else value).detach().cpu()
-        for name, value in weights.items()
-    }
+    return {name: whole(value).detach().cpu() for name, value in weights.items()}
 
 
 def copy_whole(target: Tensor, value: Tensor) -> None:
@@ -128,45 +157,46 @@ def copy_whole(target: Tensor, value: Tensor) -> None:
 
 
 def whole_optimizer_state(
-    accelerator: Accelerator, model: nn.Module, optimizer: torch.optim.Optimizer
+    devices: Devices, model: nn.Module, optimizer: torch.optim.Optimizer
 ) -> dict[str, Any]:
     """The optimizer's state, whole; all processes must call it."""
-    if is_sharded(accelerator):
+    if devices.is_sharded:
         return get_optimizer_state_dict(model, optimizer, options=_WHOLE)
     return optimizer.state_dict()
 
 
 def restore_optimizer_state(
-    accelerator: Accelerator,
+    devices: Devices,
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     state: dict[str, Any],
 ) -> None:
     """Put back what whole_optimizer_state gave."""
-    if is_sharded(accelerator):
+    if devices.is_sharded:
         set_optimizer_state_dict(model, optimizer, state, options=_WHOLE)
     else:
         optimizer.load_state_dict(state)
 
 
-def random_states(accelerator: Accelerator) -> Tensor:
+def random_states(devices: Devices) -> Tensor:
     """The state of every process's generators for the CPU and for its device, one row a process."""
     states = [torch.get_rng_state()]
-    if accelerator.device.type == "cuda":
-        states.append(torch.cuda.get_rng_state(accelerator.device))
-    own = torch.cat(states)[None].to(accelerator.device)
-    gathered: Tensor = accelerator.gather(own)
+    if devices.accelerator.device.type == "cuda":
+        states.append(torch.cuda.get_rng_state(devices.accelerator.device))
+    own = torch.cat(states)[None].to(devices.accelerator.device)
+    gathered: Tensor = devices.accelerator.gather(own)
     return gathered.cpu()
 
 
-def restore_random_state(accelerator: Accelerator, states: Tensor) -> None:
+def restore_random_state(devices: Devices, states: Tensor) -> None:
     """Set this process's generators to what random_states saw."""
-    own = states[accelerator.process_index]
+    own = states[devices.accelerator.process_index]
     length = len(torch.get_rng_state())
     # Copies: a generator takes a view into other rows for something else.
     torch.set_rng_state(own[:length].clone())
-    if accelerator.device.type == "cuda" and len(own) > length:
-        torch.cuda.set_rng_state(own[length:].clone(), accelerator.device)
+    if devices.accelerator.device.type == "cuda" and len(own) > length:
+        torch.cuda.set_rng_state(own[length:].clone(), devices.accelerator.device)
 
 
-_WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
+# Not strict: what never had a gradient, such as the biases of keys, has no state.
+_WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True, strict=False)

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -22,16 +21,21 @@ from segloop.errors import InputError
 from segloop.train.checkpoint import TrainState, load_checkpoint, save_checkpoint
 from segloop.train.config import RunConfig
 from segloop.train.devices import (
+    Devices,
     StepModule,
     copy_whole,
+    distribute,
+    model_of,
     random_states,
     reduce_means,
     restore_optimizer_state,
     restore_random_state,
-    start_accelerator,
+    start_devices,
     sum_over_processes,
+    whole,
     whole_optimizer_state,
     whole_weights,
+    without_exchange,
 )
 from segloop.train.items import ItemSource, Share, batches
 from segloop.train.metrics import MetricWriter
@@ -64,7 +68,7 @@ def train(
     config: RunConfig,
     folder: Path,
     *,
-    accelerator: Accelerator | None = None,
+    devices: Devices | None = None,
     validate: Validate | None = None,
     save: Save = lambda weights, path: save_file(dict(weights), path),
     report: Callable[[Progress], None] | None = None,
@@ -76,8 +80,9 @@ def train(
     Every process of the run calls this; the first of them validates, saves and reports. Raises InputError when the loss or
     its gradient is not finite, WeightsError for a checkpoint that is damaged or of another run.
     """
-    accelerator = accelerator or start_accelerator("cpu", config.precision)
-    run = _Run(model.to(accelerator.device).train(), step, config, folder, accelerator)
+    devices = devices or start_devices()
+    accelerator = devices.accelerator
+    run = _Run(model.train(), step, config, folder, devices)
     first_step = run.resume()
     share = Share(accelerator.process_index, accelerator.num_processes)
     is_first = accelerator.is_main_process
@@ -89,7 +94,7 @@ def train(
 
             done, is_last = number + 1, number + 1 == config.num_steps
             if done % config.log_every == 0 or is_last:
-                means = reduce_means(accelerator, metrics)
+                means = reduce_means(devices, metrics)
                 rate = watch.tick(done, means["loss"])
                 writer.write(done, {**means, "gradient_norm": norm, "images_per_second": rate})
             # Before the checkpoint: killed in between, the resumed run validates again.
@@ -115,29 +120,31 @@ class _Run:
         step: Step[Any, Any],
         config: RunConfig,
         folder: Path,
-        accelerator: Accelerator,
+        devices: Devices,
     ) -> None:
-        self.config, self.folder, self.accelerator = config, folder, accelerator
-        self._optimizer = build_optimizer(model, config.optim)
-        self._module = StepModule(model, step)
+        self.config, self.folder, self.devices = config, folder, devices
+        self._whole = StepModule(model, step, config.precision)
         self._mean: dict[str, Tensor] = {}
         self._best_score: float | None = None
 
     def resume(self) -> int:
         """Fill everything from the folder's checkpoint; returns the number of steps done, 0 without one."""
-        state = load_checkpoint(self.folder, self.config, self.accelerator.num_processes)
+        devices = self.devices
+        state = load_checkpoint(self.folder, self.config, devices.accelerator.num_processes)
         if state is not None:
-            self._module.model.load_state_dict(state.model)
-        self._module, self._optimizer = self.accelerator.prepare(self._module, self._optimizer)
+            self._whole.model.load_state_dict(state.model)
+        self._module = distribute(devices, self._whole)
+        self._model = model_of(devices, self._module)
+        self._optimizer = build_optimizer(self._model, self.config.optim)
         self._mean = {
             name: value.detach().clone() for name, value in self._model.state_dict().items()
         }
         if state is None:
             return 0
-        restore_optimizer_state(self.accelerator, self._model, self._optimizer, state.optimizer)
+        restore_optimizer_state(devices, self._model, self._optimizer, state.optimizer)
         for name, value in state.mean.items():
             copy_whole(self._mean[name], value)
-        restore_random_state(self.accelerator, state.random_states)
+        restore_random_state(devices, state.random_states)
         self._best_score = state.best_score
         return state.step
 
@@ -145,23 +152,21 @@ class _Run:
         self, parts: Sequence[TrainBatch], number: int
     ) -> tuple[list[dict[str, Mean]], float]:
         """One step over this process's batches; returns what was seen in each, and the norm of the gradient."""
-        config, accelerator = self.config, self.accelerator
+        config, devices, accelerator = self.config, self.devices, self.devices.accelerator
         set_learning_rate(self._optimizer, learning_rate(number, config.optim, config.num_steps))
-        (total,) = sum_over_processes(accelerator, [sum(part.count for part in parts)])
+        (total,) = sum_over_processes(devices, [sum(part.count for part in parts)])
         metrics: list[dict[str, Mean]] = []
         self._optimizer.zero_grad()
         for at, part in enumerate(parts):
             waits = at + 1 < len(parts)  # gradients are exchanged once, after the last batch
-            with accelerator.no_sync(self._module) if waits else nullcontext():
+            with without_exchange(devices, self._module) if waits else nullcontext():
                 loss, seen = self._module(part.to(accelerator.device), number)
                 # Processes' gradients are averaged, so each counts as often as there are processes.
                 accelerator.backward(loss * (accelerator.num_processes / total))
             metrics.append({"loss": Mean(loss.detach(), part.count), **seen})
-        norm = accelerator.clip_grad_norm_(
-            [one for group in self._optimizer.param_groups for one in group["params"]],
-            config.optim.clip_norm or float("inf"),
-        )
-        norm = float(norm)
+        trained = [one for group in self._optimizer.param_groups for one in group["params"]]
+        total_norm = torch.nn.utils.clip_grad_norm_(trained, config.optim.clip_norm or float("inf"))
+        norm = float(whole(total_norm))
         _check_finite(metrics, norm, number)
         self._optimizer.step()
         if config.optim.ema:
@@ -185,18 +190,13 @@ class _Run:
             step=done,
             model=whole_weights(self._model.state_dict()),
             mean=whole_weights(self._mean),
-            optimizer=whole_optimizer_state(self.accelerator, self._model, self._optimizer),
-            random_states=random_states(self.accelerator),
+            optimizer=whole_optimizer_state(self.devices, self._model, self._optimizer),
+            random_states=random_states(self.devices),
             best_score=self._best_score,
         )
-        if self.accelerator.is_main_process:
+        if self.devices.accelerator.is_main_process:
             save_checkpoint(self.folder, state, self.config)
-        self.accelerator.wait_for_everyone()
-
-    @property
-    def _model(self) -> nn.Module:
-        module: StepModule = self.accelerator.unwrap_model(self._module)
-        return module.model
+        self.devices.accelerator.wait_for_everyone()
 
 
 def _check_finite(metrics: Sequence[Mapping[str, Mean]], norm: float, number: int) -> None:

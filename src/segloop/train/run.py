@@ -20,7 +20,7 @@ from segloop.model.image_encoder import ImageEncoder
 from segloop.model.sam import Sam
 from segloop.train.checkpoint import load_checkpoint
 from segloop.train.config import RunConfig, TrainConfig
-from segloop.train.devices import Sharding, start_accelerator
+from segloop.train.devices import Sharding, start_devices
 from segloop.train.loop import Progress, Weights, train
 from segloop.train.sam_step import sam_items, sam_step
 from segloop.weights.imagenet import load_imagenet_trunk
@@ -48,17 +48,17 @@ def run_recipe(
     """Train in `folder`, going on from its checkpoint if there is one; returns folder/model.safetensors.
 
     data: tars or folders in SA-1B layout, or folders of such tars. start: weights to begin from; without it the compact
-    model begins from ImageNet weights and any other from scratch. device, sharding: see start_accelerator. Every process
+    model begins from ImageNet weights and any other from scratch. device, sharding: see start_devices. Every process
     that torchrun starts calls this. Raises InputError for data or weights that do not fit.
     """
     target = Path(folder)
     stream = build_stream(config, open_all_sa1b(data))
     model = build_model(config, start)
-    accelerator = start_accelerator(device, config.precision, sharding)
-    config = share_batch(config, accelerator.num_processes)
+    devices = start_devices(device, sharding)
+    config = share_batch(config, devices.accelerator.num_processes)
     # The folder of another run is refused before anything in it changes.
-    load_checkpoint(target, config, accelerator.num_processes)
-    if accelerator.is_main_process:
+    load_checkpoint(target, config, devices.accelerator.num_processes)
+    if devices.accelerator.is_main_process:
         write_config(config, target)
     weights = train(
         model,
@@ -66,15 +66,15 @@ def run_recipe(
         sam_items(stream),
         config,
         target,
-        accelerator=accelerator,
+        devices=devices,
         validate=validate and (lambda weights, _: validate(with_weights(model, weights))),
         save=lambda weights, path: save_sam(with_weights(model, weights), path),
         report=report,
     )
-    if accelerator.is_main_process:
+    if devices.accelerator.is_main_process:
         save_sam(with_weights(model, weights), target / MODEL_NAME)
-    accelerator.wait_for_everyone()
-    accelerator.end_training()
+    devices.accelerator.wait_for_everyone()
+    devices.accelerator.end_training()
     return target / MODEL_NAME
 
 

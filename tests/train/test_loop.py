@@ -22,6 +22,7 @@ from segloop.errors import InputError
 from segloop.model.sam import Sam
 from segloop.train.checkpoint import MEAN_FILE, MODEL_FILE, STATE_FILE, find_checkpoints
 from segloop.train.config import DataConfig, InteractionConfig, OptimConfig, TrainConfig
+from segloop.train.failed_batch import load_failed_batch
 from segloop.train.loop import BEST_NAME, Progress, Weights, train
 from segloop.train.metrics import METRICS_NAME
 from segloop.train.run import build_model, build_stream
@@ -32,12 +33,10 @@ from segloop.train.step import StepOutput
 def metrics_of(folder: Path) -> list[dict[str, float]]:
     """The lines of a run without what hangs on the clock."""
     lines = [json.loads(line) for line in (folder / METRICS_NAME).read_text().splitlines()]
-    return [
-        {name: value for name, value in line.items() if name != "images_per_second"}
-        for line in lines
-    ]
+    return [{name: value for name, value in line.items() if name not in CLOCKED} for line in lines]
 
 
+CLOCKED = ("images_per_second", "data_wait")
 TOKEN = "mask_decoder.iou_token.weight"
 
 
@@ -139,6 +138,7 @@ from pathlib import Path
 import torch
 torch.set_num_threads(1)
 from segloop.data.sa1b import open_sa1b
+from segloop.train.failed_batch import load_failed_batch
 from segloop.train.loop import train
 from segloop.train.run import build_model, build_stream
 from segloop.train.sam_step import sam_items, sam_step
@@ -288,6 +288,9 @@ def test_numbers_that_are_not_finite_stop_the_run_before_they_reach_the_weights(
     with pytest.raises(InputError, match=f"the {name} is not finite at step 4; lower") as caught:
         train(model, step, items, small_config, tmp_path)
     assert "\n" not in str(caught.value)
+    failed = load_failed_batch(tmp_path)
+    assert failed.step == 4
+    assert set(failed.names) <= {"shape_0", "shape_1"}
     assert all(torch.isfinite(value).all() for value in model.state_dict().values())
     assert stored(tmp_path, STATE_FILE)["step"] == 3
 

@@ -6,7 +6,7 @@ the same numbers it would have seen; how many processes share it does not change
 
 from __future__ import annotations
 
-import time
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from segloop.errors import InputError
+from segloop.train.calibration import fold_calibration
 from segloop.train.checkpoint import TrainState, load_checkpoint, save_checkpoint
 from segloop.train.config import RunConfig
 from segloop.train.devices import (
@@ -37,10 +38,12 @@ from segloop.train.devices import (
     whole_weights,
     without_exchange,
 )
+from segloop.train.failed_batch import save_failed_batch
 from segloop.train.items import ItemSource, Share, batches
 from segloop.train.metrics import MetricWriter
 from segloop.train.optim import build_optimizer, learning_rate, set_learning_rate, update_mean
 from segloop.train.step import Mean, Step, TrainBatch
+from segloop.train.throughput import StepClock, peak_flops
 
 BEST_NAME = "best.safetensors"
 SCORE_NAME = "validation/score"
@@ -71,14 +74,17 @@ def train(
     devices: Devices | None = None,
     validate: Validate | None = None,
     save: Save = lambda weights, path: save_file(dict(weights), path),
+    flops: Callable[[Any], int] | None = None,
     report: Callable[[Progress], None] | None = None,
 ) -> dict[str, Tensor]:
     """Run to config.num_steps, from the folder's checkpoint if it has one; returns the weights to deliver.
 
     Those are the running mean if config.optim.ema is set. validate is given them and the number of steps done; where it
     answers with a "validation/score", the weights of the highest are kept in folder/best.safetensors, written by save.
-    Every process of the run calls this; the first of them validates, saves and reports. Raises InputError when the loss or
-    its gradient is not finite, WeightsError for a checkpoint that is damaged or of another run.
+    flops: floating point operations of a batch, for the share of the device's peak (MFU) among the metrics. Every process of
+    the run calls this; the first of them validates, saves and reports. Raises InputError when the loss or its gradient is
+    not finite, having left the batch in folder/failed_batch.pt, and WeightsError for a checkpoint that is damaged or of
+    another run.
     """
     devices = devices or start_devices()
     accelerator = devices.accelerator
@@ -87,27 +93,30 @@ def train(
     share = Share(accelerator.process_index, accelerator.num_processes)
     is_first = accelerator.is_main_process
     with MetricWriter(folder if is_first else None, first_step) as writer:
-        watch = _Watch(config, share, first_step, report if is_first else None)
-        steps = batches(source, config, first_step, share)
+        watch = _Watch(config, devices, flops, report if is_first else None)
+        steps = watch.clock.timed(batches(source, config, first_step, share))
         for number, parts in enumerate(steps, start=first_step):
             metrics, norm = run.update(parts, number)
+            watch.add(parts)
 
             done, is_last = number + 1, number + 1 == config.num_steps
             if done % config.log_every == 0 or is_last:
-                means = reduce_means(devices, metrics)
-                rate = watch.tick(done, means["loss"])
-                writer.write(done, {**means, "gradient_norm": norm, "images_per_second": rate})
+                means = fold_calibration(reduce_means(devices, metrics))
+                speed = watch.tick(done, means["loss"])
+                writer.write(done, {**means, "gradient_norm": norm, **speed})
             # Before the checkpoint: killed in between, the resumed run validates again.
             if validate is not None and (done % config.validate_every == 0 or is_last):
-                weights = run.weights()
-                if is_first:
-                    with torch.random.fork_rng(devices=[]):
-                        found = validate(weights, done)
-                    writer.write(done, found)
-                    run.keep_best(weights, found, save)
-                accelerator.wait_for_everyone()
+                with watch.clock.paused():
+                    weights = run.weights()
+                    if is_first:
+                        with torch.random.fork_rng(devices=[]):
+                            found = validate(weights, done)
+                        writer.write(done, found)
+                        run.keep_best(weights, found, save)
+                    accelerator.wait_for_everyone()
             if done % config.checkpoint_every == 0 or is_last:
-                run.save(done)
+                with watch.clock.paused():
+                    run.save(done)
     return run.weights()
 
 
@@ -167,7 +176,7 @@ class _Run:
         trained = [one for group in self._optimizer.param_groups for one in group["params"]]
         total_norm = torch.nn.utils.clip_grad_norm_(trained, config.optim.clip_norm or float("inf"))
         norm = float(whole(total_norm))
-        _check_finite(metrics, norm, number)
+        self._check_finite(parts, metrics, norm, number)
         self._optimizer.step()
         if config.optim.ema:
             update_mean(self._mean, self._model, config.optim.ema, number)
@@ -198,12 +207,28 @@ class _Run:
             save_checkpoint(self.folder, state, self.config)
         self.devices.accelerator.wait_for_everyone()
 
-
-def _check_finite(metrics: Sequence[Mapping[str, Mean]], norm: float, number: int) -> None:
-    losses = [float(one["loss"].total) for one in metrics]
-    for name, value in (("loss", sum(losses)), ("gradient", norm)):
-        if not torch.isfinite(torch.tensor(value)):
-            raise InputError(f"the {name} is not finite at step {number}; lower the learning rate")
+    def _check_finite(
+        self,
+        parts: Sequence[TrainBatch],
+        metrics: Sequence[Mapping[str, Mean]],
+        norm: float,
+        number: int,
+    ) -> None:
+        loss = sum(float(one["loss"].total) for one in metrics)
+        for name, value in (("loss", loss), ("gradient", norm)):
+            if not math.isfinite(value):
+                reason = f"the {name} is not finite"
+                path = save_failed_batch(
+                    self.folder,
+                    parts,
+                    self._model.state_dict(),
+                    step=number,
+                    reason=reason,
+                    rank=self.devices.accelerator.process_index,
+                )
+                raise InputError(
+                    f"{reason} at step {number}; lower the learning rate (the batch is in {path})"
+                )
 
 
 class _Watch:
@@ -212,23 +237,38 @@ class _Watch:
     def __init__(
         self,
         config: RunConfig,
-        share: Share,
-        first_step: int,
+        devices: Devices,
+        flops: Callable[[Any], int] | None,
         report: Callable[[Progress], None] | None,
     ) -> None:
+        self.clock = StepClock()
         self._num_steps = config.num_steps
-        self._images = config.data.batch_size * config.accumulate * share.num_processes
+        self._num_processes = devices.accelerator.num_processes
+        self._flops = flops
         self._report = report
-        self._done = first_step
-        self._clock = time.perf_counter()
+        self._steps, self._images, self._operations = 0, 0, 0
+        device = devices.accelerator.device
+        is_cuda = device.type == "cuda"
+        self._peak = (
+            peak_flops(torch.cuda.get_device_name(device), config.precision) if is_cuda else None
+        )
 
-    def tick(self, done: int, loss: float) -> float:
-        """Images per second since the last call."""
-        now = time.perf_counter()
-        seconds = (now - self._clock) / (done - self._done)
-        self._clock, self._done = now, done
-        rate = self._images / seconds
+    def add(self, parts: Sequence[TrainBatch]) -> None:
+        """Count a step's batches."""
+        self._steps += 1
+        self._images += sum(part.num_images for part in parts)
+        if self._flops is not None:
+            self._operations += sum(map(self._flops, parts))
+
+    def tick(self, done: int, loss: float) -> dict[str, float]:
+        """Speed since the last call, as metrics; images of all processes."""
+        elapsed = self.clock.read()
+        operations = None if self._flops is None else self._operations
+        speed = elapsed.speed(self._images, operations, self._peak)
+        speed["images_per_second"] *= self._num_processes
         if self._report is not None:
-            left = seconds * (self._num_steps - done)
+            left = elapsed.seconds / self._steps * (self._num_steps - done)
+            rate = speed["images_per_second"]
             self._report(Progress(done, self._num_steps, loss, rate, left))
-        return rate
+        self._steps, self._images, self._operations = 0, 0, 0
+        return speed

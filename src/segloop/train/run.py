@@ -23,6 +23,7 @@ from segloop.train.config import RunConfig, TrainConfig
 from segloop.train.devices import Sharding, start_devices
 from segloop.train.loop import Progress, Weights, train
 from segloop.train.sam_step import sam_items, sam_step
+from segloop.train.throughput import count_sam_flops
 from segloop.weights.imagenet import load_imagenet_trunk
 from segloop.weights.load import load_sam, save_sam
 
@@ -60,6 +61,7 @@ def run_recipe(
     load_checkpoint(target, config, devices.accelerator.num_processes)
     if devices.accelerator.is_main_process:
         write_config(config, target)
+    counted = count_sam_flops(model)
     weights = train(
         model,
         partial(sam_step, config=config.interaction, seed=config.seed),
@@ -69,6 +71,9 @@ def run_recipe(
         devices=devices,
         validate=validate and (lambda weights, _: validate(with_weights(model, weights))),
         save=lambda weights, path: save_sam(with_weights(model, weights), path),
+        flops=lambda batch: counted.of_step(
+            batch.num_images, batch.count, config.interaction.num_steps
+        ),
         report=report,
     )
     if devices.accelerator.is_main_process:

@@ -17,6 +17,7 @@ from torch import Tensor
 from segloop.data.loader import SampleStream, TrainingItem
 from segloop.geometry.frames import BoolArray
 from segloop.model.sam import Sam
+from segloop.train.calibration import calibration_sums
 from segloop.train.config import InteractionConfig
 from segloop.train.conversation import (
     BOX,
@@ -32,12 +33,16 @@ from segloop.train.step import Mean, StepOutput
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """images (B, 3, S, S); truths (N, L, L) in the logit frame; image_index (N,); seeds (N,) decide the prompts."""
+    """images (B, 3, S, S); truths (N, L, L) in the logit frame; image_index (N,); seeds (N,) decide the prompts.
+
+    names: of the images.
+    """
 
     images: Tensor
     truths: BoolArray
     image_index: Tensor
     seeds: npt.NDArray[np.int64]
+    names: tuple[str, ...] = ()
 
     @property
     def count(self) -> int:
@@ -63,6 +68,7 @@ def collate(items: Sequence[TrainingItem]) -> Batch:
         truths=np.concatenate([item.truths for item in items]),
         image_index=torch.repeat_interleave(torch.arange(len(items)), torch.tensor(counts)),
         seeds=np.array(seeds, dtype=np.int64),
+        names=tuple(item.name for item in items),
     )
 
 
@@ -201,7 +207,7 @@ def output_loss(
 
 
 def watched(outcomes: Sequence[RoundOutcome], kinds: npt.NDArray[np.int64]) -> dict[str, Mean]:
-    """The parts of the loss, IoU after each round, after a first point, box or mask, and the error of predicted IoU."""
+    """The parts of the loss, IoU after each round, after a first point, box or mask, and how predicted IoU errs there."""
     first, count = outcomes[0], len(kinds)
     metrics = {
         f"loss/{name}": Mean(
@@ -215,5 +221,4 @@ def watched(outcomes: Sequence[RoundOutcome], kinds: npt.NDArray[np.int64]) -> d
     for name, kind in (("point", POINT), ("box", BOX), ("mask", MASK)):
         is_kind = torch.from_numpy(kinds == kind).to(first.iou.device)
         metrics[f"iou/{name}"] = Mean((first.iou * is_kind).sum(), is_kind.sum())
-    error = (first.predicted_iou - first.iou).abs().sum()
-    return {**metrics, "calibration": Mean(error, count)}
+    return {**metrics, **calibration_sums(first.predicted_iou, first.iou)}

@@ -17,11 +17,13 @@ from segloop.model.config import MODELS
 from segloop.model.sam import Sam
 from segloop.train.checkpoint import MODEL_FILE, find_checkpoints
 from segloop.train.config import DataConfig, OptimConfig
-from segloop.train.distill import build_student, run_distill, split_images
-from segloop.train.distill_step import DistillConfig
+from segloop.train.distill import batch_flops, build_student, run_distill, split_images
+from segloop.train.distill_step import DistillConfig, DistillImages
 from segloop.train.loop import BEST_NAME
 from segloop.train.metrics import METRICS_NAME
 from segloop.train.run import CONFIG_NAME
+from segloop.train.teacher import load_teacher
+from segloop.train.throughput import count_flops
 from segloop.weights.catalog import file_identity
 from segloop.weights.load import load_sam, save_sam
 
@@ -206,6 +208,20 @@ def test_a_compact_student_begins_from_imagenet() -> None:
     assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
     assert torch.equal(states[0]["trunk.stem.weight"], states[2]["trunk.stem.weight"])
     assert not torch.equal(states[0]["lateral8.weight"], states[2]["lateral8.weight"])
+
+
+def test_a_batch_costs_less_where_the_teacher_is_not_asked(photos: Path, teacher: Path) -> None:
+    taught, model = load_teacher(teacher), Sam(MODELS["toy"])
+    images = DistillImages(find_images([photos]).images, SIDE, SIDE, seed=0)
+    asked = images.collate([images.prepare(0), images.prepare(1)])
+    kept = torch.zeros(taught.shape, dtype=torch.float16)
+    half = dataclasses.replace(asked, targets=(kept, None))
+    count = batch_flops(model, taught)
+    view = torch.zeros(1, 3, SIDE, SIDE)
+    there = count_flops(lambda: model.encode(view))
+    both = count_flops(lambda: model.encode(view).sum().backward())
+    assert count(asked) == 2 * both + 2 * there
+    assert count(half) == 2 * both + there
 
 
 def test_the_same_images_are_held_out_whatever_else_there_is(photos: Path) -> None:

@@ -33,6 +33,7 @@ from segloop.train.distill_step import (
 from segloop.train.loop import SCORE_NAME, Progress, Weights, train
 from segloop.train.run import CONFIG_NAME, MODEL_NAME, share_batch, with_weights, write_config
 from segloop.train.teacher import EmbeddingFiles, Teacher, load_teacher
+from segloop.train.throughput import count_sam_flops
 from segloop.weights.imagenet import load_imagenet_trunk
 from segloop.weights.load import load_sam, save_sam
 
@@ -88,6 +89,7 @@ def run_distill(
         devices=devices,
         validate=None if validation is None else validation.measure,
         save=lambda weights, path: save_sam(delivered(model, weights), path),
+        flops=batch_flops(model, loaded),
         report=report,
     )
     if accelerator.is_main_process:
@@ -135,6 +137,17 @@ def make_student(model: Sam, teacher: Teacher) -> Student:
     config = model.config
     shape = (config.width, config.grid_size, config.grid_size)
     return Student(model.image_encoder, shape, teacher.shape)
+
+
+def batch_flops(model: Sam, teacher: Teacher) -> Callable[[DistillBatch], int]:
+    """Floating point operations of a batch: the student there and back, the teacher there where nothing was kept."""
+    learning = count_sam_flops(model).encoder
+    asking = count_sam_flops(teacher.model).encoder
+
+    def count(batch: DistillBatch) -> int:
+        return learning * batch.num_images + asking * sum(one is None for one in batch.targets)
+
+    return count
 
 
 def delivered(model: Sam, weights: Weights) -> Sam:

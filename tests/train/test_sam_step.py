@@ -213,7 +213,9 @@ def listening_toy(ear: Ear) -> Sam:
         labels: Tensor,
         mask_logits: Tensor | None = None,
         has_mask: Tensor | None = None,
+        text: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
+        assert text is None
         logits, scores = decode(features, coords, labels, mask_logits, has_mask)
         ear.rounds.append(Round(coords, labels, mask_logits, has_mask, logits, scores))
         return logits, scores

@@ -26,7 +26,7 @@ class ClipVectors:
         """Load model and tokenizer."""
         self._name = name
         self._model, self._tokenizer = _load(name, device)
-        self._identity = _hash_weights(self._model)
+        self._identity = hash_weights(self._model)
 
     @property
     def identity(self) -> str:
@@ -87,7 +87,8 @@ def _load(name: str, device: str) -> tuple[Any, Any]:
     return model, tokenizer
 
 
-def _hash_weights(model: Any) -> str:
+def hash_weights(model: Any) -> str:
+    """Tells a model's weights from any others."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode())

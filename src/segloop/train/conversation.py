@@ -50,7 +50,10 @@ class Conversation:
     has_mask: FloatArray
 
     def add_clicks(self, coords: FloatArray, labels: npt.NDArray[np.int64]) -> None:
-        """One more click for each object; coords (N, 2), labels (N,)."""
+        """One more click for each object; coords (N, 2), labels (N,). The first token brings the padding point along."""
+        if not self.labels.shape[1]:
+            self.coords = np.zeros((len(coords), 1, 2), dtype=np.float32)
+            self.labels = np.full((len(labels), 1), PADDING, dtype=np.int64)
         self.coords = np.concatenate([self.coords, coords[:, None]], axis=1)
         self.labels = np.concatenate([self.labels, labels[:, None]], axis=1)
 

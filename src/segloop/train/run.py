@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
+from torch import nn
 
 from segloop.data.loader import Part, SampleStream
 from segloop.data.sa1b import SA1BDataset, open_all_sa1b
@@ -20,9 +21,11 @@ from segloop.model.image_encoder import ImageEncoder
 from segloop.model.sam import Sam
 from segloop.train.checkpoint import load_checkpoint
 from segloop.train.config import RunConfig, TrainConfig
-from segloop.train.devices import Sharding, start_devices
+from segloop.train.devices import Devices, Sharding, start_devices
+from segloop.train.items import ItemSource
 from segloop.train.loop import Progress, Weights, train
 from segloop.train.sam_step import sam_items, sam_step
+from segloop.train.step import Step
 from segloop.train.throughput import count_sam_flops
 from segloop.weights.imagenet import load_imagenet_trunk
 from segloop.weights.load import load_sam, save_sam
@@ -52,35 +55,64 @@ def run_recipe(
     model begins from ImageNet weights and any other from scratch. device, sharding: see start_devices. Every process
     that torchrun starts calls this. Raises InputError for data or weights that do not fit.
     """
-    target = Path(folder)
     stream = build_stream(config, open_all_sa1b(data))
     model = build_model(config, start)
-    devices = start_devices(device, sharding)
-    config = share_batch(config, devices.accelerator.num_processes)
-    # The folder of another run is refused before anything in it changes.
-    load_checkpoint(target, config, devices.accelerator.num_processes)
-    if devices.accelerator.is_main_process:
-        write_config(config, target)
     counted = count_sam_flops(model)
-    weights = train(
+    return conduct(
         model,
         partial(sam_step, config=config.interaction, seed=config.seed),
         sam_items(stream),
         config,
-        target,
-        devices=devices,
-        validate=validate and (lambda weights, _: validate(with_weights(model, weights))),
-        save=lambda weights, path: save_sam(with_weights(model, weights), path),
+        Path(folder),
+        start_devices(device, sharding),
+        deliver=lambda weights: with_weights(model, weights),
+        validate=validate,
         flops=lambda batch: counted.of_step(
             batch.num_images, batch.count, config.interaction.num_steps
         ),
         report=report,
     )
-    if devices.accelerator.is_main_process:
-        save_sam(with_weights(model, weights), target / MODEL_NAME)
-    devices.accelerator.wait_for_everyone()
-    devices.accelerator.end_training()
-    return target / MODEL_NAME
+
+
+def conduct(
+    model: nn.Module,
+    step: Step[Any, Any],
+    source: ItemSource[Any, Any],
+    config: RunConfig,
+    folder: Path,
+    devices: Devices,
+    *,
+    deliver: Callable[[Weights], Sam],
+    validate: ValidateSam | None = None,
+    flops: Callable[[Any], int] | None = None,
+    report: Callable[[Progress], None] | None = None,
+) -> Path:
+    """Train in `folder` and write folder/model.safetensors; deliver makes of trained weights the model that is written.
+
+    The folder of another run is refused before anything in it changes. Arguments and errors otherwise as train().
+    """
+    accelerator = devices.accelerator
+    config = share_batch(config, accelerator.num_processes)
+    load_checkpoint(folder, config, accelerator.num_processes)
+    if accelerator.is_main_process:
+        write_config(config, folder)
+    weights = train(
+        model,
+        step,
+        source,
+        config,
+        folder,
+        devices=devices,
+        validate=validate and (lambda weights, _: validate(deliver(weights))),
+        save=lambda weights, path: save_sam(deliver(weights), path),
+        flops=flops,
+        report=report,
+    )
+    if accelerator.is_main_process:
+        save_sam(deliver(weights), folder / MODEL_NAME)
+    accelerator.wait_for_everyone()
+    accelerator.end_training()
+    return folder / MODEL_NAME
 
 
 def share_batch(config: RunConfigT, num_processes: int) -> RunConfigT:
@@ -146,7 +178,10 @@ def prepare_model(model: Sam, config: TrainConfig) -> Sam:
 
 
 def build_stream(
-    config: TrainConfig, datasets: tuple[SA1BDataset, ...], part: Part = "train"
+    config: TrainConfig,
+    datasets: tuple[SA1BDataset, ...],
+    part: Part = "train",
+    min_pixels: int = 12,
 ) -> SampleStream:
     """The recipe's mixture over the datasets at hand; one the mixture does not name counts 1."""
     encoder = model_config(config.model).encoder
@@ -163,5 +198,6 @@ def build_stream(
         seed=config.seed,
         augmentation=config.data.augmentation,
         repeats=config.data.repeats,
+        min_pixels=min_pixels,
         part=part,
     )

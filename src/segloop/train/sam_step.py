@@ -23,6 +23,7 @@ from segloop.train.conversation import (
     BOX,
     MASK,
     POINT,
+    Conversation,
     error_clicks,
     first_prompts,
     schedule,
@@ -53,6 +54,11 @@ class Batch:
     def num_images(self) -> int:
         """Images."""
         return len(self.images)
+
+    @property
+    def scale(self) -> float:
+        """Input pixels to a logit pixel."""
+        return float(self.images.shape[-1] / self.truths.shape[-1])
 
     def to(self, device: torch.device) -> Batch:
         """The same with its tensors on a device; truths stay with the simulator, on the CPU."""
@@ -100,28 +106,42 @@ def sam_step(
 
     Which rounds bring no new prompt is drawn from the run's seed and the step's number, for all objects alike.
     """
-    device = batch.images.device
     rngs = [np.random.default_rng(int(seed)) for seed in batch.seeds]
-    truths = torch.from_numpy(batch.truths).to(device, torch.float32)
-    scale = batch.images.shape[-1] / batch.truths.shape[-1]
-    features = model.encode(batch.images)[batch.image_index]
+    talk = first_prompts(
+        batch.truths, rngs, config, batch.scale, fills_boxes=model.config.fills_boxes
+    )
+    turns = schedule(config, np.random.default_rng((seed, number)))
+    return converse(model, batch, talk, rngs, turns, config)
 
-    talk = first_prompts(batch.truths, rngs, config, scale, fills_boxes=model.config.fills_boxes)
+
+def converse(
+    model: Sam,
+    batch: Batch,
+    talk: Conversation,
+    rngs: Sequence[np.random.Generator],
+    turns: Sequence[bool],
+    config: InteractionConfig,
+    text: Tensor | None = None,
+) -> StepOutput:
+    """Talk on from the first prompts; turns say which rounds bring a click, text (N, C) is in all of them."""
+    device = batch.images.device
+    truths = torch.from_numpy(batch.truths).to(device, torch.float32)
+    features = model.encode(batch.images)[batch.image_index]
     previous = None if talk.mask_logits is None else torch.from_numpy(talk.mask_logits).to(device)
     has_mask = torch.from_numpy(talk.has_mask).to(device)
     outcomes: list[RoundOutcome] = []
-    for turn, asks in enumerate(schedule(config, np.random.default_rng((seed, number)))):
+    for turn, asks in enumerate(turns):
         if asks and turn > 0:
             assert previous is not None
-            talk.add_clicks(
-                *error_clicks(batch.truths, (previous[:, 0] > 0).cpu().numpy(), rngs, scale)
-            )
+            predictions = (previous[:, 0] > 0).cpu().numpy()
+            talk.add_clicks(*error_clicks(batch.truths, predictions, rngs, batch.scale))
         logits, scores = model.decode(
             features,
             torch.from_numpy(talk.coords).to(device),
             torch.from_numpy(talk.labels).to(device),
             previous,
             has_mask if turn == 0 and previous is not None else None,
+            text,
         )
         outcome = round_loss(logits, scores, truths, talk.kinds, is_first=turn == 0, config=config)
         outcomes.append(outcome)

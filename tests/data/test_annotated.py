@@ -164,6 +164,16 @@ def test_several_coco_files_in_a_folder_must_be_chosen_from(tmp_path: Path) -> N
         open_annotated(tmp_path)
 
 
+def test_a_class_without_a_mask_is_counted_as_none(tmp_path: Path) -> None:
+    folder = Path(write_yolo(tmp_path / "yolo"))
+    (folder / "data.yaml").write_text("names: [cell, debris]\n")
+    assert survey(open_annotated(folder)).categories == {"cell": 1, "debris": 0}
+    file = Path(write_coco(tmp_path / "coco"))
+    categories = [{"id": 1, "name": "cell"}, {"id": 2, "name": "debris"}]
+    file.write_text(json.dumps(coco_record(categories=categories)))
+    assert survey(open_annotated(file)).categories == {"cell": 1, "debris": 0}
+
+
 class Samples:
     """Images in memory, one mask each where `masks` says so."""
 

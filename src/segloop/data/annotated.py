@@ -19,7 +19,7 @@ from segloop.data.sa1b import find_sa1b, open_sa1b
 from segloop.data.sample import Sample
 from segloop.data.sets.listed import ListedSet
 from segloop.data.sets.outlines import read_json
-from segloop.data.yolo import find_labels, open_yolo
+from segloop.data.yolo import class_names_of, find_labels, open_yolo
 from segloop.errors import InputError
 
 LAYOUTS = (
@@ -37,11 +37,15 @@ class _Source(Protocol):
 
 @dataclass(frozen=True)
 class AnnotatedSet:
-    """Images with masks from one source or several, in the order of the source."""
+    """Images with masks from one source or several, in the order of the source.
+
+    class_names: the classes that the source says there are, found in an image or not; none where it names none.
+    """
 
     name: str
     sample_names: tuple[str, ...]
     _places: tuple[tuple[_Source, int], ...]
+    class_names: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self._places)
@@ -62,7 +66,7 @@ class AnnotatedSet:
 
 @dataclass(frozen=True)
 class Survey:
-    """What a set holds. empty: indices of the images without a mask. categories: masks of each, where they are named."""
+    """What a set holds. empty: indices of images without a mask. categories: masks of each class, where they are named."""
 
     num_images: int
     num_masks: int
@@ -87,7 +91,7 @@ def open_annotated(path: str | Path, *, reading: Reading = "auto") -> AnnotatedS
     if place.suffix == ".json":
         return _of_coco(place, None)
     if place.suffix in (".yaml", ".yml"):
-        return _of_list(open_yolo(place))
+        return _of_yolo(place)
     if place.is_file():
         return _of_sa1b([place])
     return _open_folder(place, reading)
@@ -99,7 +103,7 @@ def survey(dataset: AnnotatedSet, progress: Progress | None = None) -> Survey:
     progress is called with the images done and the images in all. Crowds and masks without a pixel do not count.
     """
     empty: list[int] = []
-    categories: Counter[str] = Counter()
+    categories = Counter(dict.fromkeys(dataset.class_names, 0))
     num_masks = 0
     for index in range(len(dataset)):
         sample = dataset.read(index)
@@ -147,7 +151,7 @@ def hold_out(
 
 def _open_folder(folder: Path, reading: Reading) -> AnnotatedSet:
     if find_labels(folder):
-        return _of_list(open_yolo(folder))
+        return _of_yolo(folder)
     if tars := sorted(folder.glob("*.tar")):
         return _of_sa1b(tars)
     files = sorted({*folder.glob("*.json"), *folder.glob("*/*.json")})
@@ -170,6 +174,11 @@ def _of_list(listed: ListedSet) -> AnnotatedSet:
     return AnnotatedSet(listed.name, names, tuple((listed, at) for at in range(len(listed))))
 
 
+def _of_yolo(path: Path) -> AnnotatedSet:
+    listed = open_yolo(path)
+    return replace(_of_list(listed), class_names=class_names_of(listed))
+
+
 def _of_sa1b(paths: Sequence[Path]) -> AnnotatedSet:
     opened = [open_sa1b(path) for path in paths]
     return AnnotatedSet(
@@ -182,7 +191,8 @@ def _of_sa1b(paths: Sequence[Path]) -> AnnotatedSet:
 def _of_coco(file: Path, images: Path | None) -> AnnotatedSet:
     opened = open_coco(file, images or _images_of(file))
     places = tuple((opened, at) for at in range(len(opened)))
-    return AnnotatedSet(opened.name, opened.sample_names, places)
+    names = tuple(category.name for category in opened.categories)
+    return AnnotatedSet(opened.name, opened.sample_names, places, names)
 
 
 def _is_coco(file: Path) -> bool:

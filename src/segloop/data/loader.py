@@ -14,8 +14,7 @@ from typing import Literal
 import numpy as np
 
 from segloop.data.augment import Augmentation, Window, change_color, whole_window, zoom_window
-from segloop.data.sa1b import SA1BDataset
-from segloop.data.sample import Annotation
+from segloop.data.sample import Annotation, SampleSet
 from segloop.data.transforms import normalize_and_pad, resize_image
 from segloop.errors import InputError
 from segloop.geometry.frames import BoolArray, FloatArray, Frame
@@ -44,7 +43,7 @@ class SampleStream:
     the logit frame, which the model cannot draw. logit_size is the side of the truths.
     """
 
-    datasets: tuple[SA1BDataset, ...]
+    datasets: tuple[SampleSet, ...]
     weights: tuple[float, ...]
     input_size: int
     logit_size: int
@@ -84,7 +83,7 @@ class SampleStream:
         )
 
     def _prepare(
-        self, dataset: SA1BDataset, index: int, rng: np.random.Generator
+        self, dataset: SampleSet, index: int, rng: np.random.Generator
     ) -> TrainingItem | None:
         sample = dataset.read(index)
         usable = [one for one in sample.annotations if not one.is_crowd and one.area > 0]
@@ -144,7 +143,7 @@ def shrink_mask(mask: BoolArray, frame: Frame) -> BoolArray:
     return frame.mask_to_logit(mask) >= 0.5
 
 
-def split_indices(dataset: SA1BDataset, part: Part) -> tuple[int, ...]:
+def split_indices(dataset: SampleSet, part: Part) -> tuple[int, ...]:
     """Samples of a part; one in 25 is for validation.
 
     The choice hangs on the sample's name after its first underscore, so an image that stands in two sets stays on one side.

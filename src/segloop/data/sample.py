@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 from segloop.data.image import ImageArray
 from segloop.geometry.frames import BoolArray
@@ -52,3 +52,21 @@ class Sample:
     annotations: tuple[Annotation, ...]
     id: int | None = None
     labelling: Labelling | None = None
+
+
+class SampleSet(Protocol):
+    """A dataset of any layout: images with their annotations, by number, each under a name."""
+
+    @property
+    def name(self) -> str:
+        """What the set is called."""
+
+    @property
+    def sample_names(self) -> tuple[str, ...]:
+        """Name of each sample."""
+
+    def __len__(self) -> int:
+        """How many samples there are."""
+
+    def read(self, index: int) -> Sample:
+        """Decode sample `index`; InputError names the sample that cannot be used."""

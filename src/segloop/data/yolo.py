@@ -83,6 +83,17 @@ def open_yolo(path: str | Path, name: str | None = None) -> ListedSet:
     return list_set(name or folder.resolve().name, folder, entries)
 
 
+def class_names_of(listed: ListedSet) -> tuple[str, ...]:
+    """The classes that a set's data.yaml names."""
+    names = {
+        name
+        for entry in listed.entries
+        if isinstance(entry.truth, YoloLabels)
+        for name in entry.truth.class_names.values()
+    }
+    return tuple(sorted(names))
+
+
 def find_labels(folder: Path) -> list[Path]:
     """The folders of labels, in the folder itself or one below, that hold text files and lie beside images."""
     places = [folder / "labels", *sorted(folder.glob("*/labels"))]

@@ -13,7 +13,9 @@ from typer.testing import CliRunner, Result
 
 import segloop
 from segloop.cli.main import build_app
+from segloop.cli.train import RECIPES, change, find_recipe
 from segloop.geometry.rle import encode_rle
+from segloop.model.config import model_config
 
 
 def held_out_number() -> int:
@@ -59,6 +61,15 @@ def test_a_run_trains_goes_on_and_leaves_a_model_that_segments(
     scores = [line for line in lines if any(name.startswith("validation/") for name in line)]
     assert len(scores) == 2
     assert 0.0 <= scores[-1][f"validation/{shapes.name}/1 click"] <= 1.0
+    of_set = [
+        scores[-1][f"validation/{shapes.name}/{kind}"] for kind in ("1 click", "3 clicks", "box")
+    ]
+    assert scores[-1]["validation/score"] == pytest.approx(sum(of_set) / 3)
+    assert (out / "best.safetensors").is_file()
+    assert sorted(path.name for path in (out / "pictures").iterdir()) == [
+        "00000002.png",
+        "00000003.png",
+    ]
 
     predictor = segloop.load(again.stdout.strip())
     embedding = predictor.encode(shapes / "shape_1.png")
@@ -67,19 +78,49 @@ def test_a_run_trains_goes_on_and_leaves_a_model_that_segments(
 
 def test_options_change_the_recipe(shapes: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    options = ("--input-size", 96, "--batch-size", 1, "--learning-rate", 1e-5, "--validate", 0)
+    options = (
+        *("--input-size", 96, "--batch-size", 1, "--learning-rate", 1e-5, "--validate", 0),
+        *("--global-batch", 3, "--seed", 7, "--workers", 0, "--precision", "bfloat16"),
+    )
     result = run("toy", "--data", shapes, "-o", out, "--steps", 1, *options)
     assert result.exit_code == 0, result.output
     config = json.loads((out / "config.json").read_text())
     chosen = (config["input_size"], config["data"]["batch_size"], config["optim"]["learning_rate"])
     assert chosen == (96, 1, 1e-5)
+    more = (
+        config["accumulate"],
+        config["seed"],
+        config["data"]["num_workers"],
+        config["precision"],
+    )
+    assert more == (3, 7, 0, "bfloat16")
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_is_a_configuration_of_its_name(name: str) -> None:
+    config = find_recipe(name, RECIPES)
+    assert config.recipe == name
+    assert model_config(config.model).encoder is not None
+
+
+def test_a_batch_size_alone_lets_go_of_the_recipes_global_batch() -> None:
+    config = find_recipe("vit_b", RECIPES)
+    assert config.global_batch == 128
+    assert change(config, batch_size=2).global_batch is None
+    assert change(config, batch_size=2, global_batch=64).global_batch == 64
+    assert change(config, steps=5).global_batch == 128
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("colossal",), "no recipe 'colossal'; there are compact_warmup, compact, toy"),
+        (
+            ("colossal",),
+            "no recipe 'colossal'; there are toy, compact_warmup, compact, vit_b, vit_l, vit_h, generator",
+        ),
         (("toy", "--input-size", "65"), "the input size must be a multiple of 32, got 65"),
+        (("toy", "--precision", "float16"), "--precision is float32 or bfloat16, got 'float16'"),
+        (("toy", "--device", "cuda"), "no CUDA device here"),
         (("toy", "--start", "nothing.safetensors"), "nothing.safetensors: no such file"),
     ],
 )

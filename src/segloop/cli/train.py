@@ -1,57 +1,117 @@
-"""segloop train: a recipe, images with masks, and a folder to train in."""
+"""segloop train RECIPE: a recipe, images with masks, and a folder to train in."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from segloop.cli.console import progress_bar, require
+from segloop.cli.options import DeviceOption, OutOption, ThreadsOption
 from segloop.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from segloop.data.sa1b import SA1BDataset
     from segloop.train.config import TrainConfig
+    from segloop.train.devices import Sharding
+    from segloop.train.loop import Progress
     from segloop.train.run import ValidateSam
 
-RECIPES = ("compact_warmup", "compact", "toy")
+# A recipe is the function of this name in this module.
+RECIPES = {
+    "toy": "segloop.train.recipes.toy",
+    "compact_warmup": "segloop.train.recipes.compact",
+    "compact": "segloop.train.recipes.compact",
+    "vit_b": "segloop.train.recipes.sam",
+    "vit_l": "segloop.train.recipes.sam",
+    "vit_h": "segloop.train.recipes.sam",
+    "generator": "segloop.train.recipes.sam",
+}
+_SCORED = ("1 click", "3 clicks", "box")
+
+DataOption = Annotated[
+    list[str],
+    typer.Option(
+        "--data",
+        metavar="PATH",
+        help="A tar or folder in SA-1B layout, or a folder of such tars; repeatable.",
+        show_default=False,
+    ),
+]
+StepsOption = Annotated[
+    int | None, typer.Option(min=1, help="Train up to this step.", show_default=False)
+]
+BatchOption = Annotated[
+    int | None, typer.Option(min=1, help="Images a process encodes at once.", show_default=False)
+]
+GlobalBatchOption = Annotated[
+    int | None,
+    typer.Option(min=1, help="Images an update, over all processes.", show_default=False),
+]
+RateOption = Annotated[float | None, typer.Option(help="Peak learning rate.", show_default=False)]
+SeedOption = Annotated[int | None, typer.Option(help="Decides every choice.", show_default=False)]
+WorkersOption = Annotated[
+    int | None,
+    typer.Option(
+        min=0, help="Processes that read images, to each that trains.", show_default=False
+    ),
+]
+ShardOption = Annotated[
+    bool, typer.Option("--shard", help="Divide the weights among the processes (FSDP).")
+]
+PrecisionOption = Annotated[
+    str | None, typer.Option(metavar="float32|bfloat16", help="To compute in.", show_default=False)
+]
+CompileOption = Annotated[
+    bool, typer.Option("--compile", help="Translate the encoder by torch.compile first.")
+]
+ValidateOption = Annotated[
+    int, typer.Option(min=0, help="Held-out images that each validation looks at; 0 for none.")
+]
 
 
 def train(
     recipe: Annotated[str, typer.Argument(help=f"One of: {', '.join(RECIPES)}.")],
-    data: Annotated[
-        list[Path],
-        typer.Option(
-            "--data", help="A tar or folder in SA-1B layout, or a folder of such tars; repeatable."
-        ),
-    ],
-    out: Annotated[
-        Path, typer.Option("--out", "-o", help="Folder of the run; one that holds a run goes on.")
-    ],
-    steps: Annotated[int | None, typer.Option(help="Train up to this step.")] = None,
-    input_size: Annotated[
-        int | None, typer.Option(help="Side of the input square, in pixels.")
+    data: DataOption,
+    out: OutOption,
+    start: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Weights to begin from.", show_default=False),
     ] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Images a step.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
-    start: Annotated[Path | None, typer.Option(help="Weights to begin from.")] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")] = "cpu",
-    threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,
-    validate: Annotated[
-        int, typer.Option(help="Held-out images that each validation looks at; 0 for none.")
-    ] = 32,
+    steps: StepsOption = None,
+    input_size: Annotated[
+        int | None, typer.Option(min=1, help="Side of the input, in pixels.", show_default=False)
+    ] = None,
+    batch_size: BatchOption = None,
+    global_batch: GlobalBatchOption = None,
+    learning_rate: RateOption = None,
+    precision: PrecisionOption = None,
+    seed: SeedOption = None,
+    workers: WorkersOption = None,
+    compiles: CompileOption = False,
+    shard: ShardOption = False,
+    validate: ValidateOption = 32,
+    device: DeviceOption = "cpu",
+    threads: ThreadsOption = None,
 ) -> None:
     """Train a model; a stopped run goes on exactly where its last checkpoint was.
 
-    Prints the path of the trained model, which every other command takes.
+    Leaves metrics (JSON lines, TensorBoard), pictures of held-out objects,
+    the last checkpoints and the best, and prints the path of the trained
+    model, which every other command takes. Under torchrun it is shared by
+    all processes.
 
     [bold]Examples[/bold]
 
-      segloop train compact --data shards/ -o runs/compact
-
       segloop train toy --data photos/ -o runs/toy --steps 500
+      segloop train compact --data shards/ -o runs/compact --device cuda
+      torchrun --nproc-per-node 8 -m segloop train vit_b --data shards/
+        --device cuda -o runs/vit_b
     """
     require("torch", extra="torch")
     import torch
@@ -61,8 +121,21 @@ def train(
 
     if threads is not None:
         torch.set_num_threads(threads)
-    config = build_config(recipe, input_size, steps, batch_size, learning_rate)
-    validation = validation_on(open_all_sa1b(data), validate, device) if validate else None
+    config = change(
+        cast("TrainConfig", find_recipe(recipe, RECIPES)),
+        steps=steps,
+        input_size=input_size,
+        batch_size=batch_size,
+        global_batch=global_batch,
+        learning_rate=learning_rate,
+        precision=precision,
+        seed=seed,
+        workers=workers,
+        compiles=compiles,
+    )
+    validation = None
+    if validate:
+        validation = validation_on(open_all_sa1b(data), validate, device, out)
     with progress_bar("training") as bar:
         model = run_recipe(
             config,
@@ -70,66 +143,104 @@ def train(
             out,
             start=start,
             device=device,
+            sharding=sharding(shard),
             validate=validation,
-            report=lambda state: bar.update(
-                state.step,
-                state.num_steps,
-                f"loss {state.loss:.3f}  {state.images_per_second:.1f} images/s",
-            ),
+            report=reporter(bar),
         )
     typer.echo(str(model))
 
 
-def build_config(
-    recipe: str,
-    input_size: int | None,
-    steps: int | None,
-    batch_size: int | None,
-    learning_rate: float | None,
-) -> TrainConfig:
-    """The recipe's configuration with what the caller changed; InputError for an unknown recipe."""
-    from segloop.train.recipes.compact import compact, compact_warmup
-    from segloop.train.recipes.toy import toy
+def find_recipe(name: str, recipes: dict[str, str]) -> Any:
+    """The configuration of a recipe of this table; InputError for an unknown one."""
+    if name not in recipes:
+        raise InputError(f"no recipe {name!r}; there are {', '.join(recipes)}")
+    return getattr(import_module(recipes[name]), name)()
 
-    known = {"compact_warmup": compact_warmup, "compact": compact, "toy": toy}
-    if recipe not in known:
-        raise InputError(f"no recipe {recipe!r}; there are {', '.join(known)}")
-    config = known[recipe]()
+
+def change(
+    config: Any,
+    *,
+    steps: int | None = None,
+    input_size: int | None = None,
+    batch_size: int | None = None,
+    global_batch: int | None = None,
+    learning_rate: float | None = None,
+    precision: str | None = None,
+    seed: int | None = None,
+    workers: int | None = None,
+    compiles: bool = False,
+) -> Any:
+    """The configuration with what the caller changed. A batch size alone does not hold on to the recipe's global batch."""
+    if precision not in (None, "float32", "bfloat16"):
+        raise InputError(f"--precision is float32 or bfloat16, got {precision!r}")
+    kept = None if batch_size else config.global_batch
     return replace(
         config,
         input_size=input_size or config.input_size,
         num_steps=steps or config.num_steps,
-        data=replace(config.data, batch_size=batch_size or config.data.batch_size),
+        precision=precision or config.precision,
+        seed=config.seed if seed is None else seed,
+        compiles=compiles or config.compiles,
+        global_batch=global_batch or kept,
+        data=replace(
+            config.data,
+            batch_size=batch_size or config.data.batch_size,
+            num_workers=config.data.num_workers if workers is None else workers,
+        ),
         optim=replace(config.optim, learning_rate=learning_rate or config.optim.learning_rate),
     )
 
 
-def validation_on(datasets: tuple[SA1BDataset, ...], limit: int, device: str) -> ValidateSam:
-    """Point and box IoU on held-out images of the training sets, by the evaluation's own protocol (paper §7.1)."""
+def sharding(shard: bool) -> Sharding:
+    """What --shard asks for."""
+    return "shard" if shard else "replicate"
+
+
+def reporter(bar: Any) -> Callable[[Progress], None]:
+    """Shows a run's progress on a bar."""
+    return lambda state: bar.update(
+        state.step,
+        state.num_steps,
+        f"loss {state.loss:.3f}  {state.images_per_second:.1f} images/s",
+    )
+
+
+def validation_on(
+    datasets: tuple[SA1BDataset, ...], limit: int, device: str, folder: Path
+) -> ValidateSam:
+    """Point and box IoU on held-out images of the training sets, by the evaluation's own protocol (paper §7.1).
+
+    Their mean over the sets is the run's score. A picture of some objects is left in folder/pictures.
+    """
     from segloop.backends.torch import TorchBackend
     from segloop.data.loader import split_indices
     from segloop.evaluate.points import PointsProtocol, evaluate_points
     from segloop.evaluate.summary import headline, summarise
-    from segloop.model.sam import Sam
     from segloop.predict.predictor import Predictor
+    from segloop.train.loop import SCORE_NAME
+    from segloop.train.pictures import draw_validation, write_picture
 
     share = -(-limit // len(datasets))
     parts = [one.subset(split_indices(one, "validation")[:share]) for one in datasets]
-
+    parts = [part for part in parts if len(part)]
     protocol = PointsProtocol((1, 3), max_clicks=3)
 
-    def validate(model: Sam) -> dict[str, float]:
+    def validate(model: Any, done: int) -> dict[str, float]:
         predictor = Predictor(
             TorchBackend(model, name="validation", identity="validation", device=device)
         )
         metrics: dict[str, float] = {}
         for part in parts:
-            if len(part):
-                result = evaluate_points(lambda: predictor, part, name=part.name, protocol=protocol)
-                metrics |= {
-                    f"validation/{part.name}/{figure.title}": figure.value
-                    for figure in headline(summarise(result))
-                }
-        return metrics
+            result = evaluate_points(lambda: predictor, part, name=part.name, protocol=protocol)
+            metrics |= {
+                f"validation/{part.name}/{figure.title}": figure.value
+                for figure in headline(summarise(result))
+            }
+        scores = [value for name, value in metrics.items() if name.endswith(_SCORED)]
+        if not scores:
+            return {}
+        samples = (part.read(row) for row in range(share) for part in parts if row < len(part))
+        write_picture(folder, done, draw_validation(predictor, samples))
+        return {**metrics, SCORE_NAME: sum(scores) / len(scores)}
 
     return validate

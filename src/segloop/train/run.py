@@ -35,7 +35,8 @@ RunConfigT = TypeVar("RunConfigT", bound=RunConfig)
 MODEL_NAME = "model.safetensors"
 CONFIG_NAME = "config.json"
 
-ValidateSam = Callable[[Sam], Mapping[str, float]]
+# What measures a model after so many steps.
+ValidateSam = Callable[[Sam, int], Mapping[str, float]]
 
 
 def run_recipe(
@@ -103,7 +104,7 @@ def conduct(
         config,
         folder,
         devices=devices,
-        validate=validate and (lambda weights, _: validate(deliver(weights))),
+        validate=validate and (lambda weights, done: validate(deliver(weights), done)),
         save=lambda weights, path: save_sam(deliver(weights), path),
         flops=flops,
         report=report,

@@ -26,10 +26,11 @@ def test_every_command_explains_itself_with_an_example(path: list[str]) -> None:
     result = CliRunner().invoke(build_app(), [*path, "--help"])
     assert result.exit_code == 0
     assert "Example" in result.stdout
-    assert " ".join(["segloop", *path]) in result.stdout.split("Example", 1)[1]
+    names = [name for name in path if not name.isupper()]
+    assert " ".join(["segloop", *names]) in result.stdout.split("Example", 1)[1]
 
 
-@pytest.mark.parametrize("arguments", [[], ["evaluate"]])
+@pytest.mark.parametrize("arguments", [[], ["evaluate"], ["train"]])
 def test_without_a_command_there_is_help(arguments: list[str]) -> None:
     result = CliRunner().invoke(build_app(), arguments)
     assert "Usage" in result.output
@@ -41,6 +42,13 @@ def test_an_unknown_command_or_option_is_a_usage_error(arguments: list[str]) -> 
     result = CliRunner().invoke(build_app(), arguments)
     assert result.exit_code == 2
     assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize("arguments", [["toy"], ["RECIPE", "toy"], ["--data", "x", "toy"]])
+def test_what_is_no_command_of_training_is_a_recipe(arguments: list[str]) -> None:
+    result = CliRunner().invoke(build_app(), ["train", *arguments, "--help"])
+    assert result.exit_code == 0
+    assert "train RECIPE" in result.stdout
 
 
 def test_version() -> None:

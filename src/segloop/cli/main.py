@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 import segloop
 from segloop.cli.console import one_line_errors
@@ -18,6 +19,7 @@ from segloop.cli.evaluate.report import evaluate_report
 from segloop.cli.evaluate.text import evaluate_text
 from segloop.cli.everything import everything
 from segloop.cli.export import export
+from segloop.cli.finetune import finetune
 from segloop.cli.segment import segment
 from segloop.cli.serve import demo, serve
 from segloop.cli.train import train
@@ -28,10 +30,14 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "embed": embed,
     "serve": serve,
     "demo": demo,
-    "train": train,
     "export": export,
 }
+# A command in capitals stands for an argument: it takes whatever is no other command's name.
 GROUPS: dict[str, tuple[str, dict[str, Callable[..., Any]]]] = {
+    "train": (
+        "Train a model by a recipe, or fine-tune one on your own masks.",
+        {"RECIPE": train, "finetune": finetune},
+    ),
     "evaluate": (
         "Score a model by a protocol of the paper.",
         {
@@ -66,8 +72,21 @@ def main() -> None:
     build_app()(prog_name="segloop")
 
 
+class _Group(TyperGroup):
+    """A group that may have a command in capitals."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put the command in capitals before what is no command."""
+        spare = next((name for name in self.commands if name.isupper()), None)
+        known = {*self.commands, *ctx.help_option_names}
+        if spare is not None and args and args[0] not in known:
+            args = [spare, *args]
+        return super().parse_args(ctx, args)
+
+
 def _group(purpose: str) -> typer.Typer:
     return typer.Typer(
+        cls=_Group,
         help=purpose,
         no_args_is_help=True,
         pretty_exceptions_enable=False,

@@ -1,0 +1,107 @@
+"""Fine-tuning on a user's own masks, in three strengths.
+
+    segloop train finetune --data MASKS -o OUT --method lora
+
+lora: low-rank updates on attention projections and the compact encoder's 1x1 convolutions; forgets least. decoder: prompt
+encoder and mask decoder, with the image encoder as it was, so that embeddings made before still fit. full: everything, the
+lower a layer of the encoder the slower.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from segloop.data.augment import Augmentation
+from segloop.errors import InputError
+from segloop.model.config import CompactConfig, ModelConfig
+from segloop.train.config import DataConfig, InteractionConfig, OptimConfig
+from segloop.train.finetune import FineTuneConfig
+from segloop.train.lora import LoraConfig
+
+
+def finetune_recipe(
+    method: str, config: ModelConfig, *, start: str, num_steps: int = 200, seed: int = 0
+) -> FineTuneConfig:
+    """The recipe of a method for start weights of this configuration; InputError for an unknown method.
+
+    start: what the start weights are called.
+    """
+    if method not in _METHODS:
+        raise InputError(f"no method {method!r}; there are {', '.join(_METHODS)}")
+    recipe = _METHODS[method](config, start, num_steps)
+    return replace(recipe, seed=seed)
+
+
+def finetune_lora(config: ModelConfig, start: str, num_steps: int) -> FineTuneConfig:
+    """Low-rank updates."""
+    common = _common(config, start, num_steps)
+    return replace(
+        common,
+        recipe="finetune_lora",
+        lora=LoraConfig(rank=8, alpha=8.0),
+        optim=replace(common.optim, learning_rate=1e-3, weight_decay=0.01),
+    )
+
+
+def finetune_decoder(config: ModelConfig, start: str, num_steps: int) -> FineTuneConfig:
+    """Prompt encoder and mask decoder; the image encoder stays."""
+    common = _common(config, start, num_steps)
+    return replace(
+        common,
+        recipe="finetune_decoder",
+        optim=replace(common.optim, learning_rate=2e-4, frozen=("image_encoder",)),
+    )
+
+
+def finetune_full(config: ModelConfig, start: str, num_steps: int) -> FineTuneConfig:
+    """Every weight; each layer of the encoder learns more slowly than the one above it."""
+    common = _common(config, start, num_steps)
+    return replace(
+        common,
+        recipe="finetune_full",
+        optim=replace(common.optim, learning_rate=2e-4, layer_decay=0.8),
+    )
+
+
+_METHODS: dict[str, Callable[[ModelConfig, str, int], FineTuneConfig]] = {
+    "lora": finetune_lora,
+    "decoder": finetune_decoder,
+    "full": finetune_full,
+}
+
+
+def _common(config: ModelConfig, start: str, num_steps: int) -> FineTuneConfig:
+    is_compact = isinstance(config.encoder, CompactConfig)
+    return FineTuneConfig(
+        recipe="finetune",
+        model=start,
+        input_size=config.input_size,
+        num_steps=num_steps,
+        data=DataConfig(
+            batch_size=2,
+            max_masks=4,
+            augmentation=Augmentation(flip=0.5, color=0.3),
+        ),
+        # The compact model was trained with its own departures from the paper; others go on as they were.
+        interaction=InteractionConfig(
+            num_clicks=1,
+            num_mask_only=0,
+            first_box=0.35,
+            first_mask=0.1 if is_compact else 0.0,
+            all_iou=is_compact,
+            focal_alpha=0.5 if is_compact else 0.25,
+            iou_weight=4.0 if is_compact else 1.0,
+        ),
+        optim=OptimConfig(
+            learning_rate=2e-4,
+            weight_decay=0.05,
+            layer_decay=1.0,
+            warmup_steps=10,
+            schedule="cosine",
+            clip_norm=1.0,
+        ),
+        log_every=10,
+        checkpoint_every=50,
+        validate_every=1_000_000,
+    )

@@ -1,0 +1,127 @@
+"""segloop train finetune: from a user's masks to a model and a report, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+import segloop
+from segloop.cli.main import build_app
+
+if TYPE_CHECKING:
+    from segloop.model.sam import Sam
+
+
+@pytest.fixture(scope="module")
+def start(toy_model: Sam, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from segloop.weights.load import save_sam
+
+    path = tmp_path_factory.mktemp("weights") / "start.safetensors"
+    save_sam(toy_model, path)
+    return path
+
+
+def draw(folder: Path, count: int) -> Path:
+    """Images of a bright box each, with labels; the last one has none."""
+    folder.mkdir(parents=True)
+    for number in range(count):
+        labels = np.zeros((48, 64), dtype=np.uint8)
+        labels[10:40, 12 : 30 + number] = number < count - 1
+        pixels = np.where(labels[..., None], 230, 20).astype(np.uint8).repeat(3, axis=2)
+        Image.fromarray(pixels).save(folder / f"shape_{number}.jpg")
+        Image.fromarray(labels).save(folder / f"shape_{number}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return draw(tmp_path_factory.mktemp("data") / "shapes", 5)
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(build_app(), ["train", "finetune", *map(str, arguments)])
+
+
+def test_a_model_is_tuned_tested_and_exported(shapes: Path, start: Path, tmp_path: Path) -> None:
+    out = tmp_path / "tuned"
+    arguments = ("--data", shapes, "-o", out, "--model", start, "--steps", 2, "--hold-out", 0.5)
+    result = run(*arguments, "--export")
+    assert result.exit_code == 0, result.output
+    assert "shapes: 5 images, 4 masks; 1 images without a mask are left out" in result.stderr
+    *table, path = result.stdout.splitlines()
+    assert path == str(out / "model.safetensors")
+    assert table[0].split() == ["1", "click", "3", "clicks", "box"]
+    assert [line.split()[0] for line in table[1:4]] == ["before", "after", "gain"]
+
+    report = json.loads((out / "report.json").read_text())
+    assert (report["num_train_images"], report["num_test_images"]) == (2, 2)
+    assert (report["steps"], report["recipe"]) == (2, "finetune_lora")
+    change = report["changes"][0]
+    gain = change["after"]["mean"] - change["before"]["mean"]
+    assert change["gain"]["mean"] == pytest.approx(gain)
+    assert report["conditions"]["versions"]["segloop"]
+
+    image = shapes / "shape_0.jpg"
+    for model in (path, out / "onnx"):
+        predictor = segloop.load(model)
+        masks = predictor.segment(predictor.encode(image), segloop.Prompt(points_xy=[(20, 20)]))
+        assert len(masks) == 3
+
+    before = (out / "model.safetensors").read_bytes()
+    again = run(*arguments)
+    assert again.exit_code == 0, again.output
+    assert (out / "model.safetensors").read_bytes() == before
+    assert again.stdout == result.stdout
+
+
+def test_all_images_are_trained_on_where_others_or_none_are_for_the_test(
+    shapes: Path, start: Path, tmp_path: Path
+) -> None:
+    common = ("--data", shapes, "--model", start, "--steps", 1, "--method", "decoder")
+    others = draw(tmp_path / "others", 3)
+    result = run(*common, "-o", tmp_path / "a", "--test-data", others)
+    assert result.exit_code == 0, result.output
+    report = json.loads((tmp_path / "a" / "report.json").read_text())
+    assert (report["num_train_images"], report["num_test_images"]) == (4, 2)
+
+    result = run(*common, "-o", tmp_path / "b", "--hold-out", 0)
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines() == [str(tmp_path / "b" / "model.safetensors")]
+    report = json.loads((tmp_path / "b" / "report.json").read_text())
+    assert (report["num_train_images"], report["changes"]) == (4, [])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--method", "prompt"), "no method 'prompt'; there are lora, decoder, full"),
+        (("--minutes", "3"), "give --minutes or --steps, not both"),
+        (("--split", "half"), "--split is hash or name, got 'half'"),
+        (("--labels", "colour"), "labels are read as auto, ids or binary, got 'colour'"),
+        (("--hold-out", "1.5"), "the share to hold out lies between 0 and 1, got 1.5"),
+        (("--test-data", "nowhere"), "nowhere: no such file or folder"),
+        (("--model", "nothing.safetensors"), "nothing.safetensors: no such file"),
+    ],
+)
+def test_what_cannot_be_done_gets_one_line(
+    shapes: Path, start: Path, tmp_path: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    common = ("--data", shapes, "-o", tmp_path / "out", "--model", start, "--steps", 1)
+    result = run(*common, *arguments)
+    assert result.exit_code == 2
+    assert message in " ".join(result.stderr.split())
+    assert "Traceback" not in result.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_masks_without_a_pixel_are_no_masks(start: Path, tmp_path: Path) -> None:
+    data = draw(tmp_path / "empty", 1)
+    result = run("--data", data, "-o", tmp_path / "out", "--model", start, "--steps", 1)
+    assert result.exit_code == 2
+    assert "empty: no mask at all in 1 images" in result.stderr

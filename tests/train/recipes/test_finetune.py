@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import pytest
+
+from segloop.errors import InputError
+from segloop.model.config import model_config
+from segloop.train.recipes.finetune import finetune_recipe
+
+
+@pytest.mark.parametrize("name", ["compact", "vit_b", "toy"])
+@pytest.mark.parametrize("method", ["lora", "decoder", "full"])
+def test_a_recipe_fits_the_start_weights(method: str, name: str) -> None:
+    config = finetune_recipe(method, model_config(name), start="mine", num_steps=70, seed=3)
+    assert config.recipe == f"finetune_{method}"
+    assert (config.model, config.num_steps, config.seed) == ("mine", 70, 3)
+    assert config.input_size == model_config(name).input_size
+    assert (config.lora is not None) == (method == "lora")
+    assert config.optim.schedule == "cosine"
+
+
+def test_strengths_differ_in_what_learns() -> None:
+    vit = model_config("vit_b")
+    assert finetune_recipe("decoder", vit, start="x").optim.frozen == ("image_encoder",)
+    assert finetune_recipe("full", vit, start="x").optim.frozen == ()
+    assert finetune_recipe("full", vit, start="x").optim.layer_decay < 1
+    assert finetune_recipe("lora", vit, start="x").optim.layer_decay == 1
+
+
+def test_the_compact_model_goes_on_as_it_was_trained() -> None:
+    compact = finetune_recipe("lora", model_config("compact"), start="default").interaction
+    paper = finetune_recipe("lora", model_config("vit_b"), start="vit_b").interaction
+    assert (compact.all_iou, compact.focal_alpha, compact.iou_weight) == (True, 0.5, 4.0)
+    assert (paper.all_iou, paper.focal_alpha, paper.iou_weight) == (False, 0.25, 1.0)
+
+
+def test_an_unknown_method_is_one_line() -> None:
+    with pytest.raises(InputError, match="no method 'prompt'; there are lora, decoder, full"):
+        finetune_recipe("prompt", model_config("toy"), start="toy")

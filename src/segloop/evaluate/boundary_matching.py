@@ -20,7 +20,7 @@ from segloop.geometry.masks import IntArray
 # Small enough for a processor's cache, large enough that NumPy's calls cost little.
 _NODES_AT_ONCE = 700_000
 _PLACES_AT_ONCE = 4_000_000
-_DENSE_SIZE = 20_000
+_DENSE_SIZE = 2_000_000
 _LIKELY_CHOICES = 6
 
 FloatColumn = npt.NDArray[np.float64]
@@ -332,10 +332,12 @@ class _Nearest:
             table = np.full(shape, np.inf)
             table[row, column] = distances
             return np.asarray(names[linear_sum_assignment(table)[1]], dtype=np.int64)
-        # One more than the distance: zero would be no pair, and all matchings in question have as many pairs.
-        sparse = csr_array((distances + 1, (row, column)), shape=shape)
+        # One more than the distance: zero would be no pair, and all matchings in question have as many pairs. Rows shuffled:
+        # along lines, where neighbours want the same, this solver can take hours for what is a moment in another order.
+        order = np.random.default_rng(0).permutation(num_rows)
+        sparse = csr_array((distances + 1, (order[row], column)), shape=shape)
         _, chosen = min_weight_full_bipartite_matching(sparse)
-        return np.asarray(names[chosen], dtype=np.int64)
+        return np.asarray(names[chosen[order]], dtype=np.int64)
 
 
 def _joined(group: IntArray, members: IntArray, columns: IntArray, choices: _Pairs) -> IntArray:

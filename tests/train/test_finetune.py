@@ -16,7 +16,14 @@ from segloop.errors import InputError, WeightsError
 from segloop.model.config import model_config
 from segloop.model.sam import Sam
 from segloop.train.checkpoint import find_checkpoints
-from segloop.train.finetune import FineTuneConfig, adapt, finetune, steps_in, stream_of
+from segloop.train.finetune import (
+    FineTuneConfig,
+    adapt,
+    finetune,
+    part_of_the_way,
+    steps_in,
+    stream_of,
+)
 from segloop.train.metrics import METRICS_NAME
 from segloop.train.recipes.finetune import finetune_recipe
 from segloop.train.run import CONFIG_NAME
@@ -69,6 +76,33 @@ def test_what_the_method_says_learns_and_an_ordinary_model_is_written(
     else:
         assert "image_encoder.patch_embedding.weight" in in_encoder
         assert "prompt_encoder.position_code.matrix" not in names
+
+
+def test_a_model_part_of_the_way_lies_between_the_two(start: Sam) -> None:
+    torch.manual_seed(6)
+    end = Sam(start.config).state_dict()
+    quarter = part_of_the_way(start, end, 0.25)
+    assert not quarter.training
+    for name, value in quarter.state_dict().items():
+        expected = 0.75 * start.state_dict()[name] + 0.25 * end[name]
+        torch.testing.assert_close(value, expected, msg=name)
+    whole = part_of_the_way(start, end, 1.0).state_dict()
+    torch.testing.assert_close(whole, end, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_strength_can_be_changed_after_training(
+    method: str, start: Sam, dataset: AnnotatedSet, tmp_path: Path
+) -> None:
+    states = {}
+    for strength in (1.0, 0.0, 0.5):
+        config = dataclasses.replace(recipe(method), strength=strength)
+        states[strength] = load_sam(finetune(start, dataset, config, tmp_path)).state_dict()
+    assert not changed(states[0.0], start.state_dict())
+    names = changed(states[1.0], states[0.0])
+    for name in names:
+        middle = (states[1.0][name] + states[0.0][name]) / 2
+        torch.testing.assert_close(states[0.5][name], middle, rtol=1e-4, atol=1e-6)
 
 
 def test_the_loss_falls(start: Sam, dataset: AnnotatedSet, tmp_path: Path) -> None:

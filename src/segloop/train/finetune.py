@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,6 +15,7 @@ from itertools import islice
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from segloop.data.annotated import AnnotatedSet
 from segloop.data.loader import SampleStream
@@ -25,7 +26,7 @@ from segloop.train.config import TrainConfig
 from segloop.train.devices import start_devices
 from segloop.train.items import batches
 from segloop.train.loop import Progress
-from segloop.train.lora import LoraConfig, add_lora, base_names, merged_model
+from segloop.train.lora import LoraConfig, add_lora, base_names, merge_lora
 from segloop.train.optim import build_optimizer
 from segloop.train.run import CONFIG_NAME, ValidateSam, conduct, prepare_model
 from segloop.train.sam_step import sam_items, sam_step
@@ -35,9 +36,14 @@ _TIMED_STEPS = 3
 
 @dataclass(frozen=True, kw_only=True)
 class FineTuneConfig(TrainConfig):
-    """A run that begins from a trained model. lora: which low-rank updates learn in place of the weights, None for none."""
+    """A run that begins from a trained model. lora: which low-rank updates learn in place of the weights, None for none.
+
+    strength: of the way from the start weights to the trained ones, how much the delivered model goes; half of it keeps
+    most of what was gained and far more of what was known (Wortsman et al. 2021).
+    """
 
     lora: LoraConfig | None = None
+    strength: float = 1.0
 
 
 def finetune(
@@ -63,7 +69,7 @@ def finetune(
         config,
         Path(folder),
         start_devices(device),
-        deliver=lambda weights: merged_model(weights, model.config),
+        deliver=lambda weights: part_of_the_way(model, merge_lora(weights), config.strength),
         validate=validate,
         report=report,
     )
@@ -77,6 +83,18 @@ def adapt(model: Sam, config: FineTuneConfig) -> tuple[Sam, FineTuneConfig]:
         add_lora(own, config.lora)
         config = replace(config, optim=replace(config.optim, frozen=base_names(own)))
     return prepare_model(own, config), config
+
+
+def part_of_the_way(start: Sam, weights: Mapping[str, Tensor], strength: float) -> Sam:
+    """The model between the start weights (strength 0) and these (1), ready to predict."""
+    between = {
+        name: torch.lerp(value, weights[name].to(value), strength)
+        for name, value in start.state_dict().items()
+    }
+    with torch.device("meta"):
+        model = Sam(start.config)
+    model.load_state_dict(between, assign=True)
+    return model.eval()
 
 
 def stream_of(model: Sam, dataset: AnnotatedSet, config: FineTuneConfig) -> SampleStream:

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from segloop.model.config import ModelConfig
 from segloop.model.image_encoder import RelativeAttention
 from segloop.model.layers import Attention
 from segloop.model.sam import Sam
@@ -26,10 +25,14 @@ _DOWN, _UP, _SCALE = (f".parametrizations.weight.0.{name}" for name in ("down", 
 
 @dataclass(frozen=True)
 class LoraConfig:
-    """rank: of each update, less where the weight has less. alpha: the update is multiplied by alpha / rank."""
+    """rank: of each update, less where the weight has less. alpha: the update is multiplied by alpha / rank.
+
+    parts: of the model that get updates, by the beginnings of their names.
+    """
 
     rank: int = 8
     alpha: float = 16.0
+    parts: tuple[str, ...] = ("image_encoder.", "mask_decoder.")
 
 
 class LowRank(nn.Module):
@@ -51,20 +54,21 @@ class LowRank(nn.Module):
 
 
 def add_lora(model: Sam, config: LoraConfig = LoraConfig()) -> Sam:
-    """Put an update on each weight that lora_layers names, in place, and let nothing else learn; returns the model.
+    """Put an update on the weights that lora_layers names in config.parts, in place, and let nothing else learn.
 
-    Until it is trained the model computes what it did. Its state has the names of the updates as well; see merge_lora.
+    Returns the model. Until it is trained it computes what it did. Its state names the updates as well, see merge_lora.
     """
     for parameter in model.parameters():
         parameter.requires_grad_(False)
-    for layer in lora_layers(model).values():
-        weight = cast("Tensor", layer.weight)
-        parametrize.register_parametrization(layer, "weight", LowRank(weight, config))
+    for name, layer in lora_layers(model).items():
+        if name.startswith(config.parts):
+            weight = cast("Tensor", layer.weight)
+            parametrize.register_parametrization(layer, "weight", LowRank(weight, config))
     return model
 
 
 def lora_layers(model: Sam) -> dict[str, nn.Module]:
-    """The layers that get an update, by name: projections of all attentions, and a compact encoder's 1x1 convolutions."""
+    """The layers that can get one, by name: projections of all attentions, and a compact encoder's 1x1 convolutions."""
     found: dict[str, nn.Module] = {}
     for name, module in model.named_modules():
         parts: tuple[str, ...] = ()
@@ -95,14 +99,6 @@ def merge_lora(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         elif not name.endswith((_DOWN, _UP, _SCALE)):
             merged[name] = value
     return merged
-
-
-def merged_model(weights: Mapping[str, Tensor], config: ModelConfig) -> Sam:
-    """An ordinary model with merged weights, ready to predict."""
-    with torch.device("meta"):
-        model = Sam(config)
-    model.load_state_dict(merge_lora(weights), assign=True)
-    return model.eval()
 
 
 def _updated(weight: Tensor, down: Tensor, up: Tensor, scale: Tensor) -> Tensor:

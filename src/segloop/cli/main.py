@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 
 import segloop
 from segloop.cli.console import one_line_errors
+from segloop.cli.distill import distill
 from segloop.cli.embed import embed
 from segloop.cli.evaluate.edges import evaluate_edges
 from segloop.cli.evaluate.instances import evaluate_instances
@@ -23,6 +24,7 @@ from segloop.cli.finetune import finetune
 from segloop.cli.segment import segment
 from segloop.cli.serve import demo, serve
 from segloop.cli.train import train
+from segloop.cli.train_text import train_text
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "segment": segment,
@@ -35,8 +37,8 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 # A command in capitals stands for an argument: it takes whatever is no other command's name.
 GROUPS: dict[str, tuple[str, dict[str, Callable[..., Any]]]] = {
     "train": (
-        "Train a model by a recipe, or fine-tune one on your own masks.",
-        {"RECIPE": train, "finetune": finetune},
+        "Train a model by a recipe, fine-tune one on your own masks, distil one, or teach it words.",
+        {"RECIPE": train, "finetune": finetune, "distill": distill, "text": train_text},
     ),
     "evaluate": (
         "Score a model by a protocol of the paper.",

@@ -36,6 +36,14 @@ OutOption = Annotated[
 ]
 
 
+def use_threads(threads: int | None) -> None:
+    """Let PyTorch compute on so many CPU threads."""
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
+
+
 def parse_bytes(text: str, option: str) -> int:
     """Bytes from 800M, 1.2G or 1.2 GB, by thousands; GiB and the like by 1024. InputError for anything else."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt])(i?)b?", text.strip().lower())

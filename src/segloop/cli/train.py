@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from segloop.cli.console import progress_bar, require
-from segloop.cli.options import DeviceOption, OutOption, ThreadsOption
+from segloop.cli.options import DeviceOption, OutOption, ThreadsOption, use_threads
 from segloop.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    from segloop.data.sa1b import SA1BDataset
     from segloop.train.config import TrainConfig
     from segloop.train.devices import Sharding
     from segloop.train.loop import Progress
@@ -34,6 +33,7 @@ RECIPES = {
 }
 _SCORED = ("1 click", "3 clicks", "box")
 
+RecipeArgument = Annotated[str, typer.Argument(help=f"One of: {', '.join(RECIPES)}.")]
 DataOption = Annotated[
     list[str],
     typer.Option(
@@ -42,6 +42,12 @@ DataOption = Annotated[
         help="A tar or folder in SA-1B layout, or a folder of such tars; repeatable.",
         show_default=False,
     ),
+]
+StartOption = Annotated[
+    str | None, typer.Option(metavar="FILE", help="Weights to begin from.", show_default=False)
+]
+SizeOption = Annotated[
+    int | None, typer.Option(min=1, help="Side of the input, in pixels.", show_default=False)
 ]
 StepsOption = Annotated[
     int | None, typer.Option(min=1, help="Train up to this step.", show_default=False)
@@ -76,17 +82,12 @@ ValidateOption = Annotated[
 
 
 def train(
-    recipe: Annotated[str, typer.Argument(help=f"One of: {', '.join(RECIPES)}.")],
+    recipe: RecipeArgument,
     data: DataOption,
     out: OutOption,
-    start: Annotated[
-        str | None,
-        typer.Option(metavar="FILE", help="Weights to begin from.", show_default=False),
-    ] = None,
+    start: StartOption = None,
     steps: StepsOption = None,
-    input_size: Annotated[
-        int | None, typer.Option(min=1, help="Side of the input, in pixels.", show_default=False)
-    ] = None,
+    input_size: SizeOption = None,
     batch_size: BatchOption = None,
     global_batch: GlobalBatchOption = None,
     learning_rate: RateOption = None,
@@ -101,10 +102,8 @@ def train(
 ) -> None:
     """Train a model; a stopped run goes on exactly where its last checkpoint was.
 
-    Leaves metrics (JSON lines, TensorBoard), pictures of held-out objects,
-    the last checkpoints and the best, and prints the path of the trained
-    model, which every other command takes. Under torchrun it is shared by
-    all processes.
+    Leaves metrics, pictures of held-out objects, checkpoints and the model,
+    which every other command takes. Under torchrun all processes share it.
 
     [bold]Examples[/bold]
 
@@ -114,13 +113,9 @@ def train(
         --device cuda -o runs/vit_b
     """
     require("torch", extra="torch")
-    import torch
-
-    from segloop.data.sa1b import open_all_sa1b
     from segloop.train.run import run_recipe
 
-    if threads is not None:
-        torch.set_num_threads(threads)
+    use_threads(threads)
     config = change(
         cast("TrainConfig", find_recipe(recipe, RECIPES)),
         steps=steps,
@@ -133,9 +128,6 @@ def train(
         workers=workers,
         compiles=compiles,
     )
-    validation = None
-    if validate:
-        validation = validation_on(open_all_sa1b(data), validate, device, out)
     with progress_bar("training") as bar:
         model = run_recipe(
             config,
@@ -144,7 +136,7 @@ def train(
             start=start,
             device=device,
             sharding=sharding(shard),
-            validate=validation,
+            validate=validation_on(data, validate, device, out),
             report=reporter(bar),
         )
     typer.echo(str(model))
@@ -205,21 +197,23 @@ def reporter(bar: Any) -> Callable[[Progress], None]:
     )
 
 
-def validation_on(
-    datasets: tuple[SA1BDataset, ...], limit: int, device: str, folder: Path
-) -> ValidateSam:
+def validation_on(data: Sequence[str], limit: int, device: str, folder: Path) -> ValidateSam | None:
     """Point and box IoU on held-out images of the training sets, by the evaluation's own protocol (paper §7.1).
 
-    Their mean over the sets is the run's score. A picture of some objects is left in folder/pictures.
+    Their mean over the sets is the run's score. A picture of some objects is left in folder/pictures. None for no images.
     """
+    if not limit:
+        return None
     from segloop.backends.torch import TorchBackend
     from segloop.data.loader import split_indices
+    from segloop.data.sa1b import open_all_sa1b
     from segloop.evaluate.points import PointsProtocol, evaluate_points
     from segloop.evaluate.summary import headline, summarise
     from segloop.predict.predictor import Predictor
     from segloop.train.loop import SCORE_NAME
     from segloop.train.pictures import draw_validation, write_picture
 
+    datasets = open_all_sa1b(data)
     share = -(-limit // len(datasets))
     parts = [one.subset(split_indices(one, "validation")[:share]) for one in datasets]
     parts = [part for part in parts if len(part)]

@@ -2,7 +2,7 @@
 
 segloop train distill --teacher vit_b --data PHOTOS --keep EMBEDDINGS -o STUDENT
 segloop train compact --data SHARDS --start STUDENT/model.safetensors -o RUN
-segloop train distill_swap --teacher vit_b --data PHOTOS --keep EMBEDDINGS -o SWAPPED
+segloop train distill --recipe distill_swap --teacher vit_b --data PHOTOS --keep EMBEDDINGS -o SWAPPED
 """
 
 from __future__ import annotations

@@ -12,8 +12,11 @@ from __future__ import annotations
 
 from dataclasses import fields, replace
 
+from segloop.data.augment import Augmentation
 from segloop.train.config import TrainConfig
+from segloop.train.recipes.compact import compact
 from segloop.train.recipes.sam import vit_h
+from segloop.train.recipes.toy import toy
 from segloop.train.text_step import TextConfig
 
 
@@ -31,3 +34,15 @@ def text() -> TextConfig:
 def with_text_step(config: TrainConfig) -> TextConfig:
     """A recipe of the promptable model, its first prompts vectors of pictures."""
     return TextConfig(**{one.name: getattr(config, one.name) for one in fields(TrainConfig)})
+
+
+def text_compact() -> TextConfig:
+    """The default model, taught to take vectors too; begin from its weights."""
+    config = with_text_step(compact())
+    data = replace(config.data, augmentation=Augmentation(flip=0.5, color=0.5))
+    return replace(config, recipe="text_compact", num_steps=10_000, data=data, min_side=32)
+
+
+def text_toy() -> TextConfig:
+    """A ViT of 86,000 weights, to see it work on a laptop; its objects are of 8 pixels squared and more."""
+    return replace(with_text_step(toy()), recipe="text_toy", min_side=8)

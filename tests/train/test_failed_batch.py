@@ -7,6 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import distributed
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import Shard, distribute_tensor
 
 from segloop.errors import WeightsError
 from segloop.train.failed_batch import failed_path, load_failed_batch, save_failed_batch
@@ -68,6 +71,19 @@ def test_each_process_has_its_own_file_and_the_last_failure_stands(tmp_path: Pat
         "failed_batch.1.pt",
         "failed_batch.pt",
     ]
+
+
+def test_of_shared_weights_the_own_part_is_kept(tmp_path: Path) -> None:
+    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+    try:
+        mesh = init_device_mesh("cpu", (1,))
+        shared = distribute_tensor(torch.arange(6.0).reshape(3, 2), mesh, [Shard(0)])
+        save_failed_batch(tmp_path, [pictures("a")], {"weight": shared}, step=1, reason="why")
+    finally:
+        distributed.destroy_process_group()
+    found = load_failed_batch(tmp_path).weights["weight"]
+    assert type(found) is torch.Tensor
+    assert torch.equal(found, torch.arange(6.0).reshape(3, 2))
 
 
 def test_a_disk_that_refuses_still_tells_the_reason(tmp_path: Path) -> None:

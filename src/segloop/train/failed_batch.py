@@ -18,6 +18,7 @@ from zipfile import BadZipFile
 import numpy as np
 import torch
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 from segloop.errors import WeightsError
 
@@ -65,6 +66,7 @@ def save_failed_batch(
     """Write failed_path(folder, rank), whole or not at all, over one from before.
 
     parts: the batches, dataclasses of tensors, arrays and plain values; a field `names` says which images they hold.
+    weights: the model's; where processes share them, this process's part is written.
     Raises WeightsError, with the reason in it, where the disk refuses.
     """
     path = failed_path(folder, rank)
@@ -73,7 +75,7 @@ def save_failed_batch(
         "step": step,
         "reason": reason,
         "parts": [_plain(part) for part in parts],
-        "weights": {name: value.detach().cpu() for name, value in weights.items()},
+        "weights": {name: _share(value) for name, value in weights.items()},
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -115,6 +117,11 @@ def load_failed_batch(path: str | Path) -> FailedBatch:
         pickle.UnpicklingError,
     ) as error:
         raise WeightsError(f"{file} is damaged, or no failed batch of a run") from error
+
+
+def _share(value: Tensor) -> Tensor:
+    """What this process holds of a tensor, on the CPU; putting the whole together would need the other processes."""
+    return (value.to_local() if isinstance(value, DTensor) else value).detach().cpu()
 
 
 def _plain(value: Any) -> Any:

@@ -21,6 +21,7 @@ from segloop.cli.evaluate.text import evaluate_text
 from segloop.cli.everything import everything
 from segloop.cli.export import export
 from segloop.cli.finetune import finetune
+from segloop.cli.mae import mae
 from segloop.cli.segment import segment
 from segloop.cli.serve import demo, serve
 from segloop.cli.train import train
@@ -37,8 +38,14 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 # A command in capitals stands for an argument: it takes whatever is no other command's name.
 GROUPS: dict[str, tuple[str, dict[str, Callable[..., Any]]]] = {
     "train": (
-        "Train a model by a recipe, fine-tune one on your own masks, distil one, or teach it words.",
-        {"RECIPE": train, "finetune": finetune, "distill": distill, "text": train_text},
+        "Train a model by a recipe, fine-tune one on your own masks, distil or pretrain one.",
+        {
+            "RECIPE": train,
+            "finetune": finetune,
+            "distill": distill,
+            "mae": mae,
+            "text": train_text,
+        },
     ),
     "evaluate": (
         "Score a model by a protocol of the paper.",

@@ -29,6 +29,7 @@ from segloop.train.step import Step
 from segloop.train.throughput import count_sam_flops
 from segloop.weights.imagenet import load_imagenet_trunk
 from segloop.weights.load import load_sam, save_sam
+from segloop.weights.mae import is_mae, load_mae_encoder
 
 RunConfigT = TypeVar("RunConfigT", bound=RunConfig)
 
@@ -52,7 +53,8 @@ def run_recipe(
 ) -> Path:
     """Train in `folder`, going on from its checkpoint if there is one; returns folder/model.safetensors.
 
-    data: tars or folders in SA-1B layout, or folders of such tars. start: weights to begin from; without it the compact
+    data: tars or folders in SA-1B layout, or folders of such tars. start: weights to begin from, of a model of this size or
+    of a masked autoencoder, whose encoder is taken; without it the compact
     model begins from ImageNet weights and any other from scratch. device, sharding: see start_devices. Every process
     that torchrun starts calls this. Raises InputError for data or weights that do not fit.
     """
@@ -151,9 +153,11 @@ def build_model(config: TrainConfig, start: str | Path | None) -> Sam:
     """The recipe's model for its input size, with its start weights; the random part is decided by the seed."""
     torch.manual_seed(config.seed)
     wanted = replace(model_config(config.model), input_size=config.input_size)
-    if start is None:
+    if start is None or is_mae(start):
         model = Sam(wanted)
-        if isinstance(model.image_encoder, CompactEncoder):
+        if start is not None:
+            load_mae_encoder(start, model)
+        elif isinstance(model.image_encoder, CompactEncoder):
             load_imagenet_trunk(model.image_encoder.trunk)
         return prepare_model(model, config)
     is_vit = isinstance(wanted.encoder, ViTConfig)

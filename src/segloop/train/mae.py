@@ -1,0 +1,165 @@
+"""From photographs without masks to an encoder to start from: what the command line and a notebook call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from segloop.data.folder import find_images
+from segloop.data.image import ImageArray
+from segloop.data.transforms import PIXEL_MEAN, PIXEL_STD
+from segloop.errors import InputError
+from segloop.model.mae import (
+    MaskedAutoencoder,
+    from_patches,
+    mae_config,
+    to_patches,
+)
+from segloop.train.checkpoint import load_checkpoint
+from segloop.train.devices import Sharding, start_devices
+from segloop.train.distill import split_images
+from segloop.train.loop import SCORE_NAME, Progress, Weights, train
+from segloop.train.mae_step import MaeBatch, MaeImages, MaeRunConfig, mae_step
+from segloop.train.pictures import write_picture
+from segloop.train.run import MODEL_NAME, share_batch, write_config
+from segloop.weights.mae import load_mae, save_mae
+
+_NUM_SHOWN = 6
+
+
+def run_mae(
+    config: MaeRunConfig,
+    data: Sequence[str | Path],
+    folder: str | Path,
+    *,
+    start: str | Path | None = None,
+    device: str = "cpu",
+    sharding: Sharding = "replicate",
+    num_validation: int = 32,
+    report: Callable[[Progress], None] | None = None,
+) -> Path:
+    """Pretrain in `folder`, going on from its checkpoint if there is one; returns folder/model.safetensors.
+
+    That is an autoencoder, whose encoder a recipe of the promptable model takes as its start. data: images, folders,
+    patterns or tars; one image in 25 is held out, and num_validation of those are looked at. start: an autoencoder to begin
+    from. Every process that torchrun starts calls this. Raises InputError for data or weights that do not fit.
+    """
+    target = Path(folder)
+    learned, held_out = split_images(find_images(data).images)
+    model = build_autoencoder(config, start)
+    sizes = model.config
+    source = MaeImages(
+        learned,
+        config.input_size,
+        sizes.encoder.patch_size,
+        config.seed,
+        config.hidden,
+        config.least_area,
+    )
+    devices = start_devices(device, sharding)
+    accelerator = devices.accelerator
+    config = share_batch(config, accelerator.num_processes)
+    load_checkpoint(target, config, accelerator.num_processes)
+    if accelerator.is_main_process:
+        write_config(config, target)
+    shown = held_out[:num_validation]
+    validation = None
+    if shown:
+        validation = _Validation(
+            model, replace(source, images=shown), target, accelerator.device, config.data.batch_size
+        )
+    weights = train(
+        model,
+        mae_step,
+        source,
+        config,
+        target,
+        devices=devices,
+        validate=validation,
+        save=lambda weights, path: save_mae(sizes, weights, path),
+        report=report,
+    )
+    if accelerator.is_main_process:
+        save_mae(sizes, weights, target / MODEL_NAME)
+    accelerator.wait_for_everyone()
+    accelerator.end_training()
+    return target / MODEL_NAME
+
+
+def build_autoencoder(config: MaeRunConfig, start: str | Path | None = None) -> MaskedAutoencoder:
+    """The recipe's model, its random part decided by the seed; InputError for start weights of other sizes."""
+    torch.manual_seed(config.seed)
+    try:
+        wanted = mae_config(config.model, config.input_size)
+        model = MaskedAutoencoder(wanted)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    if start is None:
+        return model
+    begun = load_mae(start)
+    if begun.state_dict().keys() != model.state_dict().keys() or any(
+        value.shape != model.state_dict()[name].shape for name, value in begun.state_dict().items()
+    ):
+        raise InputError(
+            f"{start} is no autoencoder of {config.model} at {config.input_size} pixels"
+        )
+    model.load_state_dict(begun.state_dict())
+    return model
+
+
+class _Validation:
+    """The loss on held-out images, always with the same patches hidden, and a picture of a few of them."""
+
+    def __init__(
+        self,
+        model: MaskedAutoencoder,
+        images: MaeImages,
+        folder: Path,
+        device: torch.device,
+        batch_size: int,
+    ) -> None:
+        self._model, self._images, self._folder = model, images, folder
+        self._device, self._batch_size = device, batch_size
+
+    def __call__(self, weights: Weights, done: int) -> dict[str, float]:
+        twin = MaskedAutoencoder(self._model.config)
+        twin.load_state_dict(dict(weights))
+        twin = twin.to(self._device).eval()
+        total, count, first = 0.0, len(self._images.images), True
+        with torch.inference_mode():
+            for at in range(0, count, self._batch_size):
+                items = [self._images.item(n) for n in range(at, min(count, at + self._batch_size))]
+                batch = self._images.collate(items).to(self._device)
+                total += float(mae_step(twin, batch, done).loss)
+                if first:
+                    write_picture(self._folder, done, draw_reconstructions(twin, batch))
+                    first = False
+        return {"validation/loss": total / count, SCORE_NAME: -total / count}
+
+
+def draw_reconstructions(model: MaskedAutoencoder, batch: MaeBatch) -> ImageArray:
+    """Rows of three: the image, what the model saw of it, and what it made of that; seen patches are as they were.
+
+    A patch is predicted less its mean and over its deviation; both are put back from the image, or nothing could be seen.
+    """
+    size = model.config.encoder.patch_size
+    images, visible = batch.images[:_NUM_SHOWN], batch.visible[:_NUM_SHOWN]
+    patches = to_patches(images, size)
+    mean, deviation = patches.mean(dim=-1, keepdim=True), patches.std(dim=-1, keepdim=True)
+    guessed = model(images, visible).float() * deviation + mean
+    seen = torch.zeros(patches.shape[:2], dtype=torch.bool, device=patches.device)
+    seen = seen.scatter(1, visible, True)[..., None]
+    grey = torch.zeros_like(patches)
+    columns = (patches, torch.where(seen, patches, grey), torch.where(seen, patches, guessed))
+    return np.concatenate([_column(from_patches(one, size)) for one in columns], axis=1)
+
+
+def _column(images: Tensor) -> ImageArray:
+    """Images (B, 3, S, S) as the model sees them, one below another (B * S, S, 3)."""
+    pixels = images.permute(0, 2, 3, 1).flatten(0, 1).cpu().numpy() * PIXEL_STD + PIXEL_MEAN
+    return np.clip(np.rint(pixels), 0, 255).astype(np.uint8)

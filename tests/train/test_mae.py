@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from segloop.errors import InputError
+from segloop.model.mae import MaskedAutoencoder
+from segloop.train.config import DataConfig, OptimConfig
+from segloop.train.mae import build_autoencoder, draw_reconstructions, run_mae
+from segloop.train.mae_step import MaeBatch, MaeRunConfig
+from segloop.train.metrics import METRICS_NAME
+from segloop.train.recipes.toy import toy
+from segloop.train.run import build_model
+from segloop.weights.mae import load_mae
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Stripes of many widths: what is hidden follows from what is seen."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number in range(60):
+        wave = 127 + 120 * np.sin(np.arange(64) / (1.5 + number % 7) + number)
+        pixels = np.broadcast_to(wave[None, :, None], (64, 64, 3)).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    return folder
+
+
+def small(num_steps: int) -> MaeRunConfig:
+    return MaeRunConfig(
+        recipe="test",
+        model="toy",
+        input_size=64,
+        num_steps=num_steps,
+        data=DataConfig(batch_size=8, num_workers=0),
+        optim=OptimConfig(learning_rate=3e-3, warmup_steps=5, schedule="cosine", layer_decay=1.0),
+        log_every=1,
+        validate_every=num_steps,
+    )
+
+
+def test_a_run_learns_goes_on_and_starts_a_sam(photos: Path, tmp_path: Path) -> None:
+    path = run_mae(small(60), [photos], tmp_path / "run")
+    lines = [json.loads(one) for one in (tmp_path / "run" / METRICS_NAME).read_text().splitlines()]
+    losses = [line["loss"] for line in lines if "loss" in line]
+    assert np.mean(losses[-10:]) < 0.8 * np.mean(losses[:5])
+    assert lines[-1]["validation/score"] == -lines[-1]["validation/loss"]
+    picture = np.asarray(Image.open(tmp_path / "run" / "pictures" / "00000060.png"))
+    assert picture.shape[1] == 3 * 64
+
+    again = run_mae(small(61), [photos], tmp_path / "run")
+    assert isinstance(load_mae(again), MaskedAutoencoder)
+    model = build_model(toy(), path)
+    trained = load_mae(path).state_dict()["blocks.0.mlp.0.weight"]
+    assert torch.equal(model.image_encoder.state_dict()["blocks.0.mlp.0.weight"], trained)
+
+
+def test_a_picture_shows_image_what_was_seen_and_the_guess() -> None:
+    model = build_autoencoder(small(1)).eval()
+    images = torch.zeros(2, 3, 64, 64)
+    images[:, :, :, 32:] = 2.0
+    order = torch.arange(64).expand(2, -1)
+    with torch.inference_mode():
+        picture = draw_reconstructions(model, MaeBatch(images, order[:, :16], order[:, 16:]))
+    assert picture.shape == (128, 192, 3)
+    image, seen, guess = picture[:64, :64], picture[:64, 64:128], picture[:64, 128:]
+    np.testing.assert_array_equal(seen[:16], image[:16])  # the first two rows of patches
+    assert (seen[16:] == seen[63, 0]).all()
+    np.testing.assert_array_equal(guess[:16], image[:16])
+
+
+def test_a_start_of_other_sizes_is_one_line(photos: Path, tmp_path: Path) -> None:
+    path = run_mae(small(1), [photos], tmp_path / "run")
+    other = MaeRunConfig(
+        recipe="test",
+        model="tiny",
+        input_size=64,
+        num_steps=1,
+        data=DataConfig(),
+        optim=OptimConfig(),
+    )
+    with pytest.raises(InputError, match="is no autoencoder of tiny at 64 pixels"):
+        build_autoencoder(other, path)
+    compact = MaeRunConfig(
+        recipe="test",
+        model="compact",
+        input_size=64,
+        num_steps=1,
+        data=DataConfig(),
+        optim=OptimConfig(),
+    )
+    with pytest.raises(InputError, match="compact has no ViT to pretrain"):
+        build_autoencoder(compact)

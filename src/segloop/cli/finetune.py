@@ -282,10 +282,23 @@ def export_tuned(out: Path, start: str) -> Path:
     from segloop.weights.load import load_sam
 
     try:
-        source = f"fine-tuned from {start}"
-        file = tuned_file(out)
-        return export_onnx(
-            load_sam(file), out / EXPORT_NAME, name=out.resolve().name, source=source
-        ).folder
+        report = export_onnx(
+            load_sam(tuned_file(out)),
+            out / EXPORT_NAME,
+            name=out.resolve().name,
+            source=f"fine-tuned from {start}",
+            automatic_thresholds=thresholds_of(start),
+        )
     except ExportError as error:
         raise CommandError(str(error)) from error
+    return report.folder
+
+
+def thresholds_of(start: str) -> tuple[float, float] | None:
+    """What a model of this descent needs for automatic masks: the default's predicted IoU lies lower than the paper's."""
+    if start != "default":
+        return None
+    from segloop.backends.onnx import read_description
+    from segloop.weights.catalog import default_weights
+
+    return read_description(default_weights().description.parent)[0].automatic_thresholds

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from segloop.data.lvis import frequency_of, open_lvis
+from segloop.data.lvis import frequency_of, open_instances, open_lvis
 from segloop.errors import InputError
 
 SQUARE = [[2, 3, 7, 3, 7, 9, 2, 9]]
@@ -96,3 +96,20 @@ def test_says_what_is_missing(
 ) -> None:
     with pytest.raises(InputError, match=message):
         open_lvis(write(tmp_path, image, categories), tmp_path)
+
+
+def test_what_a_file_holds_tells_its_layout(tmp_path: Path) -> None:
+    path = write(tmp_path, V1, CATEGORIES)
+    assert [one.frequency for one in open_instances(path, tmp_path).categories] == [
+        "rare",
+        "frequent",
+        "common",
+    ]
+    path = write(tmp_path, {"file_name": "a.jpg"}, CATEGORIES)
+    assert [one.frequency for one in open_instances(path, tmp_path).categories] == [None] * 3
+    # Half of what makes it LVIS is refused, not taken for COCO's.
+    path = write(tmp_path, {"file_name": "a.jpg", "neg_category_ids": [3]}, CATEGORIES)
+    with pytest.raises(InputError, match="not_exhaustive_category_ids"):
+        open_instances(path, tmp_path)
+    with pytest.raises(InputError, match=r"none\.json"):
+        open_instances(tmp_path / "none.json", tmp_path)

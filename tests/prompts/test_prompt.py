@@ -143,6 +143,11 @@ def test_only_a_lone_point_is_ambiguous(prompt: Prompt, is_ambiguous: bool) -> N
         ({"box_xyxy": (5, 2, 5, 9)}, "is empty"),
         ({"box_xyxy": (1, 9, 5, 2)}, "is empty"),
         ({"box_xyxy": (1, 2, float("inf"), 9)}, "finite"),
+        (
+            {"text": np.array([1.0, np.nan], dtype=np.float32)},
+            "text vector must be numbers, all finite",
+        ),
+        ({"text": ["a cat"]}, "text vector must be numbers"),
         ({"mask": np.ones((4, 4)), "logits": np.ones((4, 4))}, "not both"),
     ],
 )

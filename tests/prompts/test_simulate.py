@@ -14,6 +14,7 @@ from segloop.prompts.simulate import (
     center_click,
     center_error_click,
     noisy_box,
+    open_box,
     random_click,
     random_error_click,
     truth_box,
@@ -172,6 +173,12 @@ class TestBoxes:
     def test_truth_box_ends_on_the_last_pixels(self):
         mask = rectangle((20, 40), slice(4, 9), slice(21, 26))
         np.testing.assert_array_equal(truth_box(mask), [21, 4, 25, 8])
+
+    def test_a_box_without_extent_is_opened_to_one_pixel(self):
+        line = truth_box(rectangle((20, 40), slice(4, 5), slice(21, 26)))
+        np.testing.assert_array_equal(open_box(line), [21, 4, 25, 5])
+        np.testing.assert_array_equal(line, [21, 4, 25, 4])
+        np.testing.assert_array_equal(open_box(np.array([1, 2, 9, 8])), [1, 2, 9, 8])
 
     def test_noise_is_a_tenth_of_the_sides(self):
         mask = rectangle((1000, 1000), slice(450, 551), slice(300, 501))

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
-from segloop.data.coco_instances import CocoInstances, Layout, Record
+from segloop.data.coco_instances import CocoInstances, Layout, Record, open_coco
 from segloop.data.sample import Frequency, Labelling
 from segloop.errors import InputError
 
 RARE_BELOW, COMMON_BELOW = 10, 100
+_MARKS = (b'"neg_category_ids"', b'"not_exhaustive_category_ids"')
 _LETTERS: dict[str, Frequency] = {"f": "frequent", "c": "common", "r": "rare"}
 
 
@@ -28,11 +29,30 @@ def open_lvis(
     return CocoInstances(path, Path(images), name or path.stem, LVIS_LAYOUT)
 
 
+def open_instances(
+    annotations: str | Path, images: str | Path, name: str | None = None
+) -> CocoInstances:
+    """Open a file of instances in LVIS's layout where it says what its images were searched for, otherwise in COCO's.
+
+    Raises InputError as open_lvis and open_coco do.
+    """
+    open_file = open_lvis if _is_lvis(Path(annotations)) else open_coco
+    return open_file(annotations, images, name)
+
+
 def frequency_of(num_images: int) -> Frequency:
     """LVIS's name for a category that so many training images show."""
     if num_images < RARE_BELOW:
         return "rare"
     return "common" if num_images < COMMON_BELOW else "frequent"
+
+
+def _is_lvis(path: Path) -> bool:
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return False  # opening it says why
+    return any(mark in content for mark in _MARKS)
 
 
 def _file_names(record: Record) -> tuple[str, ...]:

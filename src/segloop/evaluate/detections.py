@@ -19,7 +19,7 @@ from segloop.data.sample import Sample
 from segloop.data.sets.outlines import read_json
 from segloop.errors import InputError
 from segloop.geometry.frames import FloatArray
-from segloop.prompts.simulate import truth_box
+from segloop.prompts.simulate import open_box, truth_box
 
 BoxXyxy = tuple[float, float, float, float]
 
@@ -135,13 +135,6 @@ def read_detections(
             raise InputError(f"{path}, detection {number}: {reason}") from error
         found.setdefault(image, []).append(detection)
     return {image: tuple(detections) for image, detections in found.items()}
-
-
-def open_box(box_xyxy: FloatArray) -> FloatArray:
-    """The box of a mask one pixel wide or high has no extent between pixel centres: give it that one pixel."""
-    box = box_xyxy.copy()
-    box[2:] = np.maximum(box[2:], box[:2] + 1)
-    return box
 
 
 def clip_box(box_xyxy: BoxXyxy, image_hw: tuple[int, int]) -> BoxXyxy:

@@ -30,10 +30,10 @@ from segloop.evaluate.truth import (
     relative_size,
     usable_annotations,
 )
-from segloop.geometry.frames import BoolArray, FloatArray
+from segloop.geometry.frames import BoolArray
 from segloop.geometry.masks import mask_iou
 from segloop.prompts.prompt import Prompt
-from segloop.prompts.simulate import Click, center_click, random_click, truth_box
+from segloop.prompts.simulate import Click, center_click, open_box, random_click, truth_box
 
 NOC_TARGETS = (0.85, 0.90)
 WEAR_PX = 5
@@ -178,7 +178,7 @@ def score_points(predictor: Segmenter, sample: Sample, *, protocol: PointsProtoc
             max_clicks=protocol.max_clicks,
             target=max(NOC_TARGETS),
         )
-        boxes = [Prompt(box_xyxy=_open_box(truth_box(truth))) for truth in truths]
+        boxes = [Prompt(box_xyxy=open_box(truth_box(truth))) for truth in truths]
         box_ious = mask_iou(segment_single(predictor, embedding, boxes).masks, truths)
         worn = _refine(predictor, embedding, truths, [_worn(truth) for truth in truths])
         grown = _refine(predictor, embedding, truths, [_grown(truth) for truth in truths])
@@ -235,10 +235,3 @@ def _grown(truth: BoolArray) -> BoolArray:
 def _disk() -> cv2.typing.MatLike:
     side = 2 * WEAR_PX + 1
     return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
-
-
-def _open_box(box_xyxy: FloatArray) -> FloatArray:
-    """The box of a truth one pixel wide or high has no extent between pixel centres: give it that one pixel."""
-    box = box_xyxy.copy()
-    box[2:] = np.maximum(box[2:], box[:2] + 1)
-    return box

@@ -47,6 +47,7 @@ class Prompt:
         if not np.isin(given, (BACKGROUND, FOREGROUND)).all():
             raise InputError("a point's label is 1 (foreground) or 0 (background)")
         box = None if self.box_xyxy is None else _box(self.box_xyxy)
+        _floats(self.text, (-1,), "a text vector must be numbers")
         if self.mask is not None and self.logits is not None:
             raise InputError("give a mask or the logits of an earlier answer, not both")
         if (

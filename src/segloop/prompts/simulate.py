@@ -34,6 +34,13 @@ def truth_box(truth: BoolArray) -> FloatArray:
     return np.array([columns[0], rows[0], columns[-1], rows[-1]], dtype=np.float32)
 
 
+def open_box(box_xyxy: FloatArray) -> FloatArray:
+    """The box of a mask one pixel wide or high has no extent between pixel centres: give it that one pixel."""
+    box = box_xyxy.copy()
+    box[2:] = np.maximum(box[2:], box[:2] + 1)
+    return box
+
+
 def noisy_box(
     truth: BoolArray, rng: np.random.Generator, share: float = 0.1, limit_px: float = 20.0
 ) -> FloatArray:

@@ -49,23 +49,23 @@ def test_two_sets_of_one_name_are_refused(data: Path) -> None:
 def test_annotations_of_coco_and_lvis_stand_before_their_images(tmp_path: Path) -> None:
     images = tmp_path / "images"
     images.mkdir()
-    lists = {"neg_category_ids": [], "not_exhaustive_category_ids": []}
-    record = {"id": 1, "file_name": "a.png", "height": 3, "width": 4, **lists}
-    content = {
-        "images": [record],
-        "annotations": [],
-        "categories": [{"id": 1, "name": "cat", "frequency": "c"}],
-    }
-    for name in ("instances_val2017.json", "lvis_v1_val.json"):
-        (tmp_path / name).write_text(json.dumps(content))
+    # What the file holds decides, not what it is called.
+    searched = {"neg_category_ids": [], "not_exhaustive_category_ids": []}
+    for name, lists in (("lvis_like", {}), ("own_val", searched)):
+        content = {
+            "images": [{"id": 1, "file_name": "a.png", "height": 3, "width": 4, **lists}],
+            "annotations": [],
+            "categories": [{"id": 1, "name": "cat", "frequency": "c"}],
+        }
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
     coco, lvis = open_sets(
-        [f"{tmp_path / name}.json={images}" for name in ("instances_val2017", "lvis_v1_val")]
+        [f"{tmp_path / name}.json={images}" for name in ("lvis_like", "own_val")]
     )
-    assert (coco.name, lvis.name) == ("instances_val2017", "lvis_v1_val")
+    assert (coco.name, lvis.name) == ("lvis_like", "own_val")
     assert len(coco.samples) == 1
     assert [one.samples.categories[0].frequency for one in (coco, lvis)] == [None, "common"]  # type: ignore[attr-defined]
     (images / "a.png").write_bytes(b"")
-    (again,) = open_sets([f"{tmp_path / 'lvis_v1_val.json'}={images}"])
+    (again,) = open_sets([f"{tmp_path / 'own_val.json'}={images}"])
     assert again.stamp != lvis.stamp
     with pytest.raises(InputError, match="no such folder of images"):
-        open_sets([f"{tmp_path / 'lvis_v1_val.json'}={tmp_path / 'none'}"])
+        open_sets([f"{tmp_path / 'own_val.json'}={tmp_path / 'none'}"])

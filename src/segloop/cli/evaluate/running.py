@@ -89,7 +89,7 @@ class Evaluate(Protocol[DatasetIn, ResultOut]):
 def open_sets(data: Sequence[str], seed: int = 0) -> list[EvaluationSet[SampleSource]]:
     """The datasets at these paths, under these names as SET=FOLDER, or of these annotations as FILE.json=FOLDER.
 
-    Raises InputError that names what cannot be opened. A file whose name begins with lvis is in LVIS's layout.
+    Raises InputError that names what cannot be opened. What a file of annotations holds tells COCO's layout from LVIS's.
     seed draws the images of a set that is too large to be scored whole.
     """
     opened: list[EvaluationSet[SampleSource]] = []
@@ -115,11 +115,9 @@ def _open_sa1b(text: str) -> list[EvaluationSet[SampleSource]]:
 
 
 def _open_instances(annotations: Path, images: Path) -> EvaluationSet[SampleSource]:
-    from segloop.data.coco_instances import open_coco
-    from segloop.data.lvis import open_lvis
+    from segloop.data.lvis import open_instances
 
-    open_annotations = open_lvis if annotations.name.startswith("lvis") else open_coco
-    dataset = open_annotations(annotations, images)
+    dataset = open_instances(annotations, images)
     return EvaluationSet(dataset.name, dataset, stamp_of([annotations, images]))
 
 

@@ -92,6 +92,7 @@ def test_masks_without_a_pixel_score_zero() -> None:
 
 def test_nothing_to_find_is_no_score() -> None:
     assert math.isnan(summarise_precision([]).ap)
+    assert summarise_precision([]).curves == ()
     alone = summarise_precision([match_masks([], [guess(square(0))])])
     assert math.isnan(alone.ap)
     assert (alone.categories, alone.num_masks) == ((), 0)
@@ -206,6 +207,8 @@ def test_agrees_with_pycocotools() -> None:
     expected = coco_precision(images)
     ours = (summary.ap, summary.ap50, summary.ap75, summary.small, summary.medium, summary.large)
     assert all(0.02 < value < 0.98 for value in expected)
+    areas = {curve.iou: np.mean(curve.precision) for curve in summary.curves}
+    assert areas == pytest.approx({0.5: summary.ap50, 0.75: summary.ap75, None: summary.ap})
     assert ours == pytest.approx(expected, abs=1e-12)
 
 

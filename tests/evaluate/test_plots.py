@@ -43,6 +43,15 @@ def proposals_run() -> Run:
     return Run("all", "proposals", {"datasets": [{"name": "drawn", "model": "m"}]}, scores)
 
 
+def instances_run(ap: float) -> Run:
+    curves = [{"iou": iou, "precision": [ap] * 101} for iou in (0.5, 0.75, None)]
+    levels = [
+        {"noise": noise, "precision": {"ap": ap - noise, "curves": curves}} for noise in (0.0, 0.1)
+    ]
+    datasets = [{"name": "drawn", "model": "m", "summary": {"levels": levels}}]
+    return Run("boxes", "instances", {"datasets": datasets}, ())
+
+
 def pixels(png: bytes) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(int)
 
@@ -56,6 +65,7 @@ def pixels(png: bytes) -> np.ndarray:
         ),
         ([edges_run()], ["Precision against recall"]),
         ([proposals_run()], ["Recall against IoU"]),
+        ([instances_run(0.6)], ["Precision against recall"]),
     ],
 )
 def test_every_task_has_its_plots_with_something_drawn(runs: list[Run], titles: list[str]) -> None:
@@ -71,6 +81,10 @@ def test_every_task_has_its_plots_with_something_drawn(runs: list[Run], titles: 
 
 def test_a_task_without_plots_has_none() -> None:
     assert draw_plots([Run("a", "text", {"datasets": []}, ())]) == ()
+    # A result of before there were curves.
+    levels = [{"noise": 0.0, "precision": {"ap": 0.5}}]
+    old = {"datasets": [{"name": "drawn", "model": "m", "summary": {"levels": levels}}]}
+    assert draw_plots([Run("a", "instances", old, ())]) == ()
 
 
 def test_other_numbers_make_another_picture() -> None:

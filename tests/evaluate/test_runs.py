@@ -63,6 +63,17 @@ def test_edges_tell_who_found_them(tmp_path: Path) -> None:
     assert [score.values for score in run.scores] == [{"best F": 1.0}] * 2
 
 
+def test_boxes_moved_by_noise_are_measures_of_their_own(tmp_path: Path) -> None:
+    (tmp_path / "instances.json").write_text('{"task": "instances", "datasets": []}')
+    row = {"dataset": "d", "image": "a", "annotation_id": 1, "category": "cat", "iou": 0.75}
+    rows = [row | {"noise": 0.0, "first_iou": 0.5}, row | {"noise": 0.25, "first_iou": 0.125}]
+    (tmp_path / "instances.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows))
+    still, moved = read_run(tmp_path).scores
+    assert still.values == {"first IoU": 0.5, "IoU fed back": 0.75}
+    assert moved.values == {"first IoU, noise 0.25": 0.125, "IoU fed back, noise 0.25": 0.75}
+    assert still.key != moved.key
+
+
 def test_words_have_a_number_for_every_field(tmp_path: Path) -> None:
     (tmp_path / "text.json").write_text('{"task": "text", "datasets": []}')
     row = {"dataset": "d", "image": "a", "category": "cat"}

@@ -106,10 +106,19 @@ class FrequencyPrecision:
 
 
 @dataclass(frozen=True)
+class PrecisionCurve:
+    """Precision at recalls of 0, .01 ... 1, mean over the categories. iou: the threshold, None for the mean over all."""
+
+    iou: float | None
+    precision: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class PrecisionSummary:
     """Average precision over IoU .50 to .95, at .50 and .75, and by area; NaN where there is no true mask.
 
-    Categories without a true mask do not count. frequencies: none where the dataset knows of none.
+    Categories without a true mask do not count. frequencies: none where the dataset knows of none. curves: at .50, at .75,
+    and the mean of all; none where there is no true mask.
     """
 
     ap: float
@@ -122,6 +131,7 @@ class PrecisionSummary:
     num_masks: int
     categories: tuple[CategoryPrecision, ...]
     frequencies: tuple[FrequencyPrecision, ...]
+    curves: tuple[PrecisionCurve, ...] = ()
 
 
 def countable(
@@ -214,6 +224,7 @@ def summarise_precision(images: Sequence[ImageOutcomes]) -> PrecisionSummary:
         num_masks=sum(len(one.image_of) for one in ranked),
         categories=categories,
         frequencies=_by_frequency(categories),
+        curves=_curves(table[:, 0]),
     )
 
 
@@ -301,6 +312,19 @@ def _rank(images: Sequence[ImageOutcomes]) -> list[_Ranked]:
             )
         )
     return ranked
+
+
+def _curves(table: FloatTable) -> tuple[PrecisionCurve, ...]:
+    """The curves of (categories, thresholds, recalls)."""
+    known = table[~np.isnan(table).any(axis=(1, 2))]
+    if not len(known):
+        return ()
+    by_threshold = known.mean(axis=0)
+    chosen = [(iou, by_threshold[IOU_THRESHOLDS.index(iou)]) for iou in (0.5, 0.75)]
+    return tuple(
+        PrecisionCurve(iou, tuple(values.tolist()))
+        for iou, values in (*chosen, (None, by_threshold.mean(axis=0)))
+    )
 
 
 def _by_frequency(categories: Iterable[CategoryPrecision]) -> tuple[FrequencyPrecision, ...]:

@@ -41,6 +41,8 @@ def draw_plots(runs: Sequence[Run]) -> tuple[Plot, ...]:
         return (_recall(runs),)
     if runs[0].task == "edges":
         return (_precision(runs),)
+    if runs[0].task == "instances" and any(_levels_with_curves(runs)):
+        return (_precision_of_instances(runs),)
     return ()
 
 
@@ -115,6 +117,38 @@ def _precision(runs: Sequence[Run]) -> Plot:
     axes.set_ylim(0, 1)
     caption = "Precision and recall of boundary pixels over 99 thresholds; the dots are the best F of the whole set."
     return _finished(figure, axes, "Precision against recall", caption)
+
+
+def _precision_of_instances(runs: Sequence[Run]) -> Plot:
+    figure, axes = _figure("recall", "precision")
+    recalls = np.linspace(0, 1, 101)
+    for run, dataset, level, color in _levels_with_curves(runs):
+        by_iou = {curve["iou"]: curve["precision"] for curve in level["precision"]["curves"]}
+        noise = f", noise {level['noise']:g}" if level["noise"] else ""
+        name = f"{_label(runs, run, dataset)}{noise} (AP {level['precision']['ap']:.3f})"
+        axes.plot(recalls, by_iou[None], color=color, label=name)
+        axes.plot(recalls, by_iou[0.5], color=color, linestyle="--", linewidth=1)
+        axes.plot(recalls, by_iou[0.75], color=color, linestyle=":", linewidth=1)
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1)
+    caption = (
+        "Precision of the masks by falling score, mean over classes: at IoU .50 (dashed), at .75 (dotted), "
+        "and over .50 to .95, the area below which is AP."
+    )
+    return _finished(figure, axes, "Precision against recall", caption)
+
+
+def _levels_with_curves(runs: Sequence[Run]) -> Iterator[tuple[Run, Any, Any, str]]:
+    """Every level of noise of every dataset and run with a colour of its own; those of results without curves left out."""
+    levels = [
+        (run, dataset, level)
+        for run in runs
+        for dataset in run.report["datasets"]
+        for level in dataset["summary"]["levels"]
+        if level["precision"].get("curves")
+    ]
+    for number, one in enumerate(levels):
+        yield *one, _COLORS[number % len(_COLORS)]
 
 
 def _figure(x: str, y: str) -> tuple[Any, Axes]:

@@ -122,7 +122,8 @@ def _values(task: str, row: Mapping[str, Any]) -> dict[str, float | None]:
     if task == "proposals":
         return {"recall": row["found"], "best IoU": row["best_iou"]}
     if task == "instances":
-        return {"first IoU": row["first_iou"], "IoU fed back": row["iou"]}
+        noise = f", noise {row['noise']:g}" if row["noise"] else ""
+        return {f"first IoU{noise}": row["first_iou"], f"IoU fed back{noise}": row["iou"]}
     if task == "edges":
         return {"best F": row["best"]["f"]}
     return dict(_leaves(row, ""))

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from segloop.backends.base import Embedding
+from segloop.data.caches import cache_folder
 from segloop.errors import InputError
 from segloop.geometry.frames import Frame
 from segloop.predict.cache import EmbeddingCache, cache_key, default_folder, image_id
 from segloop.predict.wire import pack_embedding
-from segloop.weights.catalog import cache_folder
 
 AMPLE = 1 << 20
 IDENTITY = "0123456789abcdef"

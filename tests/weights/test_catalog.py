@@ -15,7 +15,6 @@ from segloop.errors import WeightsError
 from segloop.weights.catalog import (
     CHECKPOINTS,
     Checkpoint,
-    cache_folder,
     default_weights,
     fetch,
     file_identity,
@@ -199,27 +198,6 @@ def test_default_weights_lie_in_the_package() -> None:
         "model.json",
     ]
     assert files.encoder.parent.parts[-2:] == ("weights", "default")
-
-
-@pytest.mark.parametrize(
-    ("platform", "variables", "expected"),
-    [
-        ("linux", {"SEGLOOP_CACHE": "/chosen"}, "/chosen"),
-        ("linux", {"XDG_CACHE_HOME": "/xdg"}, "/xdg/segloop"),
-        ("linux", {}, "/ann/.cache/segloop"),
-        ("darwin", {}, "/ann/Library/Caches/segloop"),
-        ("win32", {"LOCALAPPDATA": "/local"}, "/local/segloop"),
-    ],
-)
-def test_the_cache_folder_is_the_platforms(
-    monkeypatch: pytest.MonkeyPatch, platform: str, variables: dict[str, str], expected: str
-) -> None:
-    for name in ("SEGLOOP_CACHE", "XDG_CACHE_HOME", "LOCALAPPDATA"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in {"HOME": "/ann", **variables}.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr(sys, "platform", platform)
-    assert cache_folder() == Path(expected)
 
 
 def test_identity_is_of_the_bytes_not_the_name(tmp_path: Path) -> None:

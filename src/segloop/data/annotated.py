@@ -179,10 +179,10 @@ def _of_yolo(path: Path) -> AnnotatedSet:
     return replace(_of_list(listed), class_names=class_names_of(listed))
 
 
-def _of_sa1b(paths: Sequence[Path]) -> AnnotatedSet:
+def _of_sa1b(paths: Sequence[str | Path]) -> AnnotatedSet:
     opened = [open_sa1b(path) for path in paths]
     return AnnotatedSet(
-        opened[0].name if len(opened) == 1 else paths[0].parent.resolve().name,
+        opened[0].name if len(opened) == 1 else Path(paths[0]).parent.resolve().name,
         tuple(name for one in opened for name in one.sample_names),
         tuple((one, at) for one in opened for at in range(len(one))),
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -17,6 +17,7 @@ import numpy as np
 
 from segloop.data.archive import Member, tar_members
 from segloop.data.image import load_image
+from segloop.data.remote import RemoteMember, is_remote, remote_matches, remote_tar_members
 from segloop.data.sample import Annotation, Sample
 from segloop.errors import InputError
 from segloop.geometry.encoded import EncodedMasks
@@ -25,13 +26,15 @@ from segloop.geometry.rle import Rle
 
 _IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
+AnyMember = Member | RemoteMember
+
 
 @dataclass(frozen=True)
 class SA1BDataset:
     """The samples of one tar or folder, in the order of their names."""
 
     name: str
-    _entries: tuple[tuple[str, Member, Member], ...]
+    _entries: tuple[tuple[str, AnyMember, AnyMember], ...]
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -74,17 +77,25 @@ class SA1BDataset:
                 f"{self.name}/{name}: its JSON is not in SA-1B layout ({error})"
             ) from error
 
-    def _bytes(self, name: str, member: Member) -> bytes:
+    def _bytes(self, name: str, member: AnyMember) -> bytes:
         try:
             return member.read()
         except OSError as error:
             raise InputError(
-                f"{self.name}/{name}: cannot read {member.path}: {error.strerror}"
+                f"{self.name}/{name}: cannot read {member.path}: {error.strerror or error}"
             ) from error
 
 
 def open_sa1b(path: str | Path) -> SA1BDataset:
-    """Index a tar or a folder; InputError where there is none, or no image in it has its JSON."""
+    """Index a tar or a folder; InputError where there is none, or no image in it has its JSON.
+
+    A tar may lie at any address that fsspec reaches, such as https:// or s3://; see segloop.data.remote.
+    """
+    members: Mapping[str, AnyMember]
+    if is_remote(path):
+        remote = remote_tar_members(str(path))
+        members = {Path(name).name: member for name, member in remote.items()}
+        return _dataset(str(path), PurePosixPath(str(path)).name, members)
     source = Path(path)
     if source.is_dir():
         members = _folder_members(source)
@@ -92,10 +103,14 @@ def open_sa1b(path: str | Path) -> SA1BDataset:
         members = {Path(name).name: member for name, member in tar_members(source).items()}
     else:
         raise InputError(f"{source}: no such tar or folder")
+    return _dataset(str(source), source.name, members)
+
+
+def _dataset(source: str, name: str, members: Mapping[str, AnyMember]) -> SA1BDataset:
     entries = _pair(members)
     if not entries:
         raise InputError(f"{source} holds no NAME.jpg with a NAME.json beside it (SA-1B layout)")
-    return SA1BDataset(source.name.removesuffix(".tar"), entries)
+    return SA1BDataset(name.removesuffix(".tar"), entries)
 
 
 def open_all_sa1b(paths: Sequence[str | Path]) -> tuple[SA1BDataset, ...]:
@@ -103,10 +118,14 @@ def open_all_sa1b(paths: Sequence[str | Path]) -> tuple[SA1BDataset, ...]:
     return tuple(open_sa1b(path) for path in find_sa1b(paths))
 
 
-def find_sa1b(paths: Sequence[str | Path]) -> list[Path]:
-    """The tars and folders that these paths stand for: a folder of tars for the tars in it."""
-    found: list[Path] = []
-    for path in map(Path, paths):
+def find_sa1b(paths: Sequence[str | Path]) -> list[str | Path]:
+    """The tars and folders that these paths stand for: a folder of tars, or a remote pattern, for the tars in it."""
+    found: list[str | Path] = []
+    for given in paths:
+        if is_remote(given):
+            found.extend(remote_matches(str(given)))
+            continue
+        path = Path(given)
         tars = sorted(path.glob("*.tar")) if path.is_dir() else []
         found.extend(tars or [path])
     return found
@@ -183,7 +202,7 @@ def _xywh(box_xyxy: FloatArray) -> list[int]:
     return [x0, y0, x1 - x0, y1 - y0]
 
 
-def _folder_members(folder: Path) -> dict[str, Member]:
+def _folder_members(folder: Path) -> dict[str, AnyMember]:
     """The files below a folder by their paths in it; what begins with a dot is hidden."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     inner = {path.relative_to(folder): path for path in files}
@@ -194,7 +213,7 @@ def _folder_members(folder: Path) -> dict[str, Member]:
     }
 
 
-def _pair(members: dict[str, Member]) -> tuple[tuple[str, Member, Member], ...]:
+def _pair(members: Mapping[str, AnyMember]) -> tuple[tuple[str, AnyMember, AnyMember], ...]:
     entries = []
     for file_name, member in sorted(members.items()):
         stem, dot, suffix = file_name.rpartition(".")

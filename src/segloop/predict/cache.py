@@ -19,9 +19,9 @@ from pathlib import Path
 from cachetools import LRUCache
 
 from segloop.backends.base import Embedding
+from segloop.data.caches import cache_folder
 from segloop.errors import InputError
 from segloop.predict.wire import pack_embedding, unpack_embedding
-from segloop.weights.catalog import cache_folder
 
 _ID_DIGITS = 32
 _KEY = re.compile(r"[0-9a-f][0-9a-f_-]{0,199}")

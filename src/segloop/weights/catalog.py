@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import cast
 from urllib.parse import urlsplit
 
+from segloop.data.caches import cache_folder
 from segloop.errors import WeightsError
 
 Progress = Callable[[int, int | None], None]
@@ -95,20 +95,6 @@ def file_identity(*paths: str | Path) -> str:
     for path in paths:
         _feed(digest.update, Path(path))
     return digest.hexdigest()[:16]
-
-
-def cache_folder() -> Path:
-    """Where downloads are kept: $SEGLOOP_CACHE, or `segloop` in the platform's folder for caches."""
-    chosen = os.environ.get("SEGLOOP_CACHE")
-    if chosen:
-        return Path(chosen).expanduser()
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or str(Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = str(Path.home() / "Library" / "Caches")
-    else:
-        base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "segloop"
 
 
 def find_checkpoint(name: str) -> Checkpoint:

@@ -111,7 +111,11 @@ def _open_sa1b(text: str) -> list[EvaluationSet[SampleSource]]:
     from segloop.data.sa1b import find_sa1b, open_sa1b
 
     opened = [(path, open_sa1b(path)) for path in find_sa1b([text])]
-    return [EvaluationSet(dataset.name, dataset, stamp_of([path])) for path, dataset in opened]
+    return [EvaluationSet(dataset.name, dataset, _stamp(path)) for path, dataset in opened]
+
+
+def _stamp(path: str | Path) -> str:
+    return stamp_of([path] if isinstance(path, Path) else [], [str(path)] * isinstance(path, str))
 
 
 def _open_instances(annotations: Path, images: Path) -> EvaluationSet[SampleSource]:

@@ -2,11 +2,8 @@
 
     segloop train toy --data DIR -o RUN
 
-2000 steps of four images took 17 minutes on a busy machine;
-at the 27 images a second of a free core it is five.
-On 925 photographs of one salient object
-each (ECSSD), the 43 held out stood at IoU 0.45 after one click, 0.47 after three and 0.49 for a box: a sign that all parts
-work together, no model to use.
+4000 steps of four images took nine and a half minutes on one core. On 127 photographs of COCO that it never saw, a click
+went from IoU .03 to .16, three clicks to .21 and a box to .27: a sign that all parts work together, no model to use.
 """
 
 from __future__ import annotations
@@ -15,7 +12,7 @@ from segloop.data.augment import Augmentation
 from segloop.train.config import DataConfig, InteractionConfig, OptimConfig, TrainConfig
 
 
-def toy(*, input_size: int = 64, num_steps: int = 2000, seed: int = 0) -> TrainConfig:
+def toy(*, input_size: int = 64, num_steps: int = 4000, seed: int = 0) -> TrainConfig:
     """The recipe at an input size, a multiple of 32."""
     return TrainConfig(
         recipe="toy",

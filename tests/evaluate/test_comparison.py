@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from segloop.errors import InputError
+from segloop.evaluate.boundaries import BoundaryCounts
 from segloop.evaluate.comparison import (
     bootstrap_difference,
     by_category,
@@ -14,7 +16,7 @@ from segloop.evaluate.comparison import (
     compare_runs,
     group_scores,
 )
-from segloop.evaluate.runs import Run, RunScore
+from segloop.evaluate.runs import Run, RunScore, Tally
 
 
 def score(image: int, value: float, **changes) -> RunScore:
@@ -46,6 +48,41 @@ def test_two_runs_are_compared_mask_by_mask() -> None:
     # The means' own intervals overlap by far; what every mask gains is sure.
     assert first.mean.high > second.mean.low
     assert second.exceeds_chance
+
+
+def edges_run(label: str, right: dict[int, int]) -> Run:
+    """Of 100 true pixels of each image, so many of 100 edge pixels are right."""
+    tallies = tuple(
+        Tally("drawn", "", str(image), BoundaryCounts(str(image), 100, (n,), (100,), (n,)))
+        for image, n in right.items()
+    )
+    return Run(label, "edges", {}, (), tallies)
+
+
+def test_numbers_of_a_whole_set_are_compared_on_the_images_of_both() -> None:
+    hard = np.random.default_rng(0).integers(20, 80, 40)
+    base = {image: int(right) for image, right in enumerate(hard)}
+    better = {image: right + 2 for image, right in base.items() if image < 30} | {99: 100}
+    lines = compare_runs([edges_run("base", base), edges_run("better", better)])
+    assert [line.measure for line in lines] == ["ODS", "OIS", "AP", "R50"]
+    first, second = lines[0].cells
+    assert (first.num_scores, second.num_scores) == (40, 31)
+    assert first.mean.mean == pytest.approx(hard.mean() / 100)
+    assert first.difference is None
+    assert second.difference is not None
+    assert second.difference.mean == pytest.approx(0.02)
+    assert second.exceeds_chance
+    with pytest.raises(InputError, match="no image in common"):
+        compare_runs([edges_run("base", base), edges_run("other", {77: 50})])
+
+
+def test_a_run_that_lacks_a_set_has_an_empty_cell() -> None:
+    other = edges_run("other", {1: 50})
+    extra = tuple(replace(one, dataset="more") for one in other.tallies)
+    lines = compare_runs([other, replace(other, label="more", tallies=other.tallies + extra)])
+    (line,) = (one for one in lines if (one.dataset, one.measure) == ("more", "ODS"))
+    assert [cell.num_scores for cell in line.cells] == [0, 1]
+    assert line.cells[1].difference is None
 
 
 def test_noise_is_not_taken_for_a_difference() -> None:

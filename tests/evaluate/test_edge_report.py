@@ -22,8 +22,8 @@ def result(finder: str, right: int) -> EdgesResult:
 
 def test_a_table_has_what_was_scored_and_what_is_published() -> None:
     lines = edges_table([result("1234abcd", 10), result("Canny", 4)]).splitlines()
-    assert lines[0].split() == ["edges", "images", "ODS", "OIS", "AP", "R50", "seconds"]
-    assert lines[1].split()[:6] == ["model", "on", "bsds500-test", "2", "1.000", "1.000"]
+    assert lines[0].split() == ["edges", "images", "ODS", "95%", "OIS", "AP", "R50", "seconds"]
+    assert lines[1].split()[:6] == ["model", "on", "bsds500-test", "2", "1.000", "1.000-1.000"]
     # Between the thresholds, where recall falls from .4 to .2 and precision rises from .4 to 1.
     assert lines[2].split()[:3] == ["Canny", "2", "0.429"]
     assert len(lines) == 3 + len(PUBLISHED)
@@ -43,3 +43,5 @@ def test_the_file_has_the_curve_and_a_line_for_every_image(tmp_path: Path) -> No
     rows = [json.loads(line) for line in (tmp_path / "edges.jsonl").read_text().splitlines()]
     assert [row["image"] for row in rows] == ["100", "200"]
     assert rows[0]["best"]["f"] == 1.0
+    assert rows[1]["counts"]["right"] == [10, 5]
+    assert dataset["estimates"]["ods"] == {"mean": 1.0, "low": 1.0, "high": 1.0}

@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from segloop.evaluate.comparison import compare_runs
 from segloop.evaluate.detections import TruthBoxes
 from segloop.evaluate.instance_report import instances_table, write_instances
 from segloop.evaluate.instances import InstancesProtocol, InstancesResult, evaluate_instances
+from segloop.evaluate.runs import read_run
 
 HW = (24, 32)
 
@@ -49,4 +51,10 @@ def test_the_files_have_every_box(result: InstancesResult, tmp_path: Path) -> No
     assert report["task"] == "instances"
     assert report["datasets"][0]["counts"]["num_masks"] == 2
     rows = [json.loads(line) for line in (tmp_path / "instances.jsonl").read_text().splitlines()]
-    assert [(row["image"], row["iou"]) for row in rows] == [("image0", 1.0), ("image1", 0.5)]
+    boxes, images = rows[:2], rows[2:]
+    assert [(row["image"], row["iou"]) for row in boxes] == [("image0", 1.0), ("image1", 0.5)]
+    run = read_run(tmp_path)
+    assert [one.image for one in run.tallies] == [row["image"] for row in images]
+    ap = report["datasets"][0]["summary"]["levels"][0]["ap"]["mean"]
+    assert compare_runs([run])[0].measure == "AP"
+    assert compare_runs([run])[0].cells[0].mean.mean == pytest.approx(ap)

@@ -1,18 +1,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from segloop.errors import InputError
+from segloop.evaluate.average_precision import ImageOutcomes, TruthCount
 from segloop.evaluate.boundaries import BoundaryCounts
 from segloop.evaluate.edge_report import write_edges
 from segloop.evaluate.edges import EdgeConfig, EdgesResult, ImageEdges
 from segloop.evaluate.points import PointsProtocol, PointsResult
 from segloop.evaluate.report import write_points
-from segloop.evaluate.runs import read_run
+from segloop.evaluate.runs import Tally, read_run
 from segloop.evaluate.truth import Counts
 
 
@@ -61,17 +63,44 @@ def test_edges_tell_who_found_them(tmp_path: Path) -> None:
     run = read_run(tmp_path)
     assert len({score.key for score in run.scores}) == 2
     assert [score.values for score in run.scores] == [{"best F": 1.0}] * 2
+    # An operator is no second opinion of the model's.
+    assert [score.dataset for score in run.scores] == ["bsds", "bsds, Canny"]
+    assert run.tallies == (
+        Tally("bsds", "", "100", counts),
+        Tally("bsds, Canny", "", "100", counts),
+    )
+
+
+def test_edges_of_two_models_have_the_same_key(tmp_path: Path) -> None:
+    counts = BoundaryCounts("100", 10, (10, 5), (10, 5), (10, 5))
+    keys = []
+    for finder in ("one model", "another"):
+        write_edges(
+            tmp_path / finder,
+            [EdgesResult("bsds", finder, (ImageEdges(counts, 0.1),), None, 0)],
+            EdgeConfig(),
+        )
+        (score,) = read_run(tmp_path / finder).scores
+        keys.append(score.key)
+    assert keys[0] == keys[1]
 
 
 def test_boxes_moved_by_noise_are_measures_of_their_own(tmp_path: Path) -> None:
     (tmp_path / "instances.json").write_text('{"task": "instances", "datasets": []}')
     row = {"dataset": "d", "image": "a", "annotation_id": 1, "category": "cat", "iou": 0.75}
     rows = [row | {"noise": 0.0, "first_iou": 0.5}, row | {"noise": 0.25, "first_iou": 0.125}]
+    outcomes = ImageOutcomes((), (TruthCount("cat", None, (1, 1, 0, 0)),))
+    rows.append({"dataset": "d", "image": "a", "noise": 0.25, "counts": asdict(outcomes)})
     (tmp_path / "instances.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows))
-    still, moved = read_run(tmp_path).scores
+    run = read_run(tmp_path)
+    still, moved = run.scores
     assert still.values == {"first IoU": 0.5, "IoU fed back": 0.75}
     assert moved.values == {"first IoU, noise 0.25": 0.125, "IoU fed back, noise 0.25": 0.75}
     assert still.key != moved.key
+    assert run.tallies == (Tally("d", "noise 0.25", "a", outcomes),)
+    (tmp_path / "instances.jsonl").write_text('{"dataset": "d", "image": "a", "counts": {}}')
+    with pytest.raises(InputError, match=r"line 1, is not a score of instances"):
+        read_run(tmp_path)
 
 
 def test_words_have_a_number_for_every_field(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ IOU_THRESHOLDS = tuple(percent / 100 for percent in range(50, 100, 5))
 COCO_MAX_DETECTIONS, LVIS_MAX_DETECTIONS = 100, 300
 NO_CATEGORY = "object"
 
+_AT_50, _AT_75 = IOU_THRESHOLDS.index(0.5), IOU_THRESHOLDS.index(0.75)
 _RECALLS = np.linspace(0, 1, 101)
 _TRUE, _FALSE, _IGNORED = "t", "f", "i"
 
@@ -215,8 +216,8 @@ def summarise_precision(images: Sequence[ImageOutcomes]) -> PrecisionSummary:
     by_area = dict(zip(AREAS, (_mean(table[:, area]) for area in range(len(AREAS))), strict=True))
     return PrecisionSummary(
         ap=by_area["all"],
-        ap50=_mean(table[:, 0, IOU_THRESHOLDS.index(0.5)]),
-        ap75=_mean(table[:, 0, IOU_THRESHOLDS.index(0.75)]),
+        ap50=_mean(table[:, 0, _AT_50]),
+        ap75=_mean(table[:, 0, _AT_75]),
         small=by_area["small"],
         medium=by_area["medium"],
         large=by_area["large"],
@@ -232,17 +233,25 @@ def bootstrap_precision(
     images: Sequence[ImageOutcomes], seed: int, num_draws: int = 200
 ) -> Estimate:
     """Average precision and its 95% interval from drawing the images anew, each with all its masks."""
-    ranked = _rank(images)
-    ap = _mean(np.array([_mean(one.curves(0)) for one in ranked]))
+    (ap, *_) = draw_precision(images, np.ones((1, len(images)), dtype=np.int64))[0]
     if math.isnan(ap):
         return Estimate(math.nan, math.nan, math.nan)
     rng = np.random.default_rng(seed)
     draws = rng.multinomial(len(images), np.full(len(images), 1 / len(images)), size=num_draws)
-    values = np.array(
-        [_mean(np.array([_mean(o.curves(0, draw)) for o in ranked])) for draw in draws]
-    )
-    low, high = np.nanquantile(values, (0.025, 0.975))
-    return Estimate(ap, float(low), float(high))
+    low, high = np.nanquantile(draw_precision(images, draws)[:, 0], (0.025, 0.975))
+    return Estimate(float(ap), float(low), float(high))
+
+
+def draw_precision(images: Sequence[ImageOutcomes], draws: IntTable) -> FloatTable:
+    """AP, AP50 and AP75 (D, 3) of N images that count so often in each of D draws (D, N); NaN without a true mask."""
+    ranked = _rank(images)
+    values = np.full((len(draws), 3), np.nan)
+    for row, draw in enumerate(draws):
+        curves = [one.curves(0, draw).mean(axis=1) for one in ranked]
+        if known := [one for one in curves if not np.isnan(one).any()]:
+            mean = np.mean(known, axis=0)
+            values[row] = mean.mean(), mean[_AT_50], mean[_AT_75]
+    return values
 
 
 def precision_curves(is_true: IntTable, is_false: IntTable, num_truths: int) -> FloatTable:
@@ -319,12 +328,9 @@ def _curves(table: FloatTable) -> tuple[PrecisionCurve, ...]:
     known = table[~np.isnan(table).any(axis=(1, 2))]
     if not len(known):
         return ()
-    by_threshold = known.mean(axis=0)
-    chosen = [(iou, by_threshold[IOU_THRESHOLDS.index(iou)]) for iou in (0.5, 0.75)]
-    return tuple(
-        PrecisionCurve(iou, tuple(values.tolist()))
-        for iou, values in (*chosen, (None, by_threshold.mean(axis=0)))
-    )
+    mean = known.mean(axis=0)
+    curves = ((0.5, mean[_AT_50]), (0.75, mean[_AT_75]), (None, mean.mean(axis=0)))
+    return tuple(PrecisionCurve(iou, tuple(values.tolist())) for iou, values in curves)
 
 
 def _by_frequency(categories: Iterable[CategoryPrecision]) -> tuple[FrequencyPrecision, ...]:

@@ -26,6 +26,7 @@ MAX_DISTANCE = 0.0075
 _STEPS_BETWEEN = 100
 
 FloatColumn = npt.NDArray[np.float64]
+IntTable = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -156,11 +157,20 @@ def bootstrap_boundaries(
 ) -> BoundaryEstimates:
     """The numbers of the benchmark and their 95% intervals from drawing the images anew; raises as summarise_boundaries."""
     summary = summarise_boundaries(scores)
+    share = np.full(len(scores), 1 / len(scores))
+    draws = np.random.default_rng(seed).multinomial(len(scores), share, size=num_draws)
+    low, high = np.quantile(draw_boundaries(scores, draws), (0.025, 0.975), axis=0).tolist()
+    areas = summary.average_precision, summary.recall_at_half_precision
+    found = (summary.ods.f, summary.ois.f, *areas)
+    return BoundaryEstimates(*map(Estimate, found, low, high))
+
+
+def draw_boundaries(scores: Sequence[BoundaryCounts], draws: IntTable) -> FloatColumn:
+    """ODS, OIS, AP and R50 (D, 4) of N images that count so often in each of D draws (D, N)."""
     counts = np.stack([_columns(one) for one in scores])
     at_best, cuts = _at_best(counts), thresholds(counts.shape[2])
-    share = np.full(len(scores), 1 / len(scores))
     drawn = []
-    for times in np.random.default_rng(seed).multinomial(len(scores), share, size=num_draws):
+    for times in draws:
         total = _rates(np.tensordot(times, counts, axes=1))
         drawn.append(
             (
@@ -170,10 +180,7 @@ def bootstrap_boundaries(
                 _recall_at_half_precision(*total[:2]),
             )
         )
-    low, high = np.quantile(drawn, (0.025, 0.975), axis=0).tolist()
-    areas = summary.average_precision, summary.recall_at_half_precision
-    found = (summary.ods.f, summary.ois.f, *areas)
-    return BoundaryEstimates(*map(Estimate, found, low, high))
+    return np.array(drawn, dtype=np.float64)
 
 
 def best_point(score: BoundaryCounts) -> OperatingPoint:

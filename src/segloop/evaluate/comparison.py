@@ -7,6 +7,7 @@ each mask with itself; groups (paper §6) are compared as they are.
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
@@ -15,8 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from segloop.errors import InputError
+from segloop.evaluate.benchmarks import BENCHMARKS
 from segloop.evaluate.metrics import Estimate, FloatColumn, bootstrap_mean
-from segloop.evaluate.runs import Run, RunScore
+from segloop.evaluate.runs import Run, RunScore, Tally, named
 from segloop.evaluate.summary import SIZE_EDGES
 
 NUM_DRAWS = 2000
@@ -94,13 +96,15 @@ def compare_runs(runs: Sequence[Run], seed: int = 0) -> tuple[Line, ...]:
         raise InputError("there is no run to report: name one or more folders")
     if len(tasks := {run.task for run in runs}) > 1:
         raise InputError(f"runs of several tasks cannot be compared: {', '.join(sorted(tasks))}")
-    known = [{score.key: score for score in run.scores} for run in runs]
-    if len(runs) > 1 and not any(known[0].keys() & other.keys() for other in known[1:]):
+    known = [_scored(run) for run in runs]
+    if len(runs) > 1 and not any(known[0] & other for other in known[1:]):
         raise InputError(f"{runs[0].label} and the other runs have no image in common")
-    datasets = dict.fromkeys(score.dataset for run in runs for score in run.scores)
+    tallied = dict.fromkeys(tally.dataset for run in runs for tally in run.tallies)
+    datasets = tallied | dict.fromkeys(score.dataset for run in runs for score in run.scores)
     measures = dict.fromkeys(name for run in runs for name in run.measures)
     lines = []
     for dataset in datasets:
+        lines += _benchmark_lines(runs, dataset, seed)
         for measure in measures:
             cells = tuple(
                 _cell(run, runs[0] if number else None, dataset, measure, seed)
@@ -199,6 +203,59 @@ def bootstrap_difference(
         )
     low, high = np.nanquantile(means[0] - means[1], (0.025, 0.975))
     return Estimate(float(np.mean(first) - np.mean(second)), float(low), float(high))
+
+
+def _scored(run: Run) -> set[object]:
+    """What has been scored, told by what is the same in every run."""
+    tallies = {(one.dataset, one.condition, one.image) for one in run.tallies}
+    return {*tallies, *(score.key for score in run.scores)}
+
+
+def _benchmark_lines(runs: Sequence[Run], dataset: str, seed: int) -> list[Line]:
+    """The numbers of a dataset that are no means over images; none where the task has no such."""
+    tallied = [one for run in runs for one in run.tallies if one.dataset == dataset]
+    lines = []
+    for condition in dict.fromkeys(one.condition for one in tallied):
+        rows = [
+            _benchmark_cells(run, runs[0] if number else None, dataset, condition, seed)
+            for number, run in enumerate(runs)
+        ]
+        measures = BENCHMARKS[runs[0].task].measures
+        lines += [
+            Line(dataset, named(measure, condition), cells)
+            for measure, cells in zip(measures, zip(*rows, strict=True), strict=True)
+        ]
+    return lines
+
+
+def _benchmark_cells(
+    run: Run, reference: Run | None, dataset: str, condition: str, seed: int
+) -> tuple[Cell, ...]:
+    """A cell for each measure."""
+    benchmark = BENCHMARKS[run.task]
+    own = _tallies(run, dataset, condition)
+    if not own:
+        nothing = Estimate(math.nan, math.nan, math.nan)
+        return tuple(Cell(run.label, 0, nothing, None) for _ in benchmark.measures)
+    means = benchmark.estimate([one.counts for one in own.values()], seed)
+    gains: Sequence[Estimate | None] = [None] * len(means)
+    if reference is not None:
+        other = _tallies(reference, dataset, condition)
+        if common := sorted(own.keys() & other.keys()):
+            first, second = ([one[image].counts for image in common] for one in (own, other))
+            gains = benchmark.estimate_gains(first, second, seed)
+    return tuple(
+        Cell(run.label, len(own), mean, gain) for mean, gain in zip(means, gains, strict=True)
+    )
+
+
+def _tallies(run: Run, dataset: str, condition: str) -> dict[str, Tally]:
+    """By their images."""
+    return {
+        one.image: one
+        for one in run.tallies
+        if (one.dataset, one.condition) == (dataset, condition)
+    }
 
 
 def _cell(run: Run, reference: Run | None, dataset: str, measure: str, seed: int) -> Cell:

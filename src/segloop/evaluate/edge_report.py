@@ -1,4 +1,7 @@
-"""Edges as a table beside what is published, and as a file: edges.json with numbers and curves, edges.jsonl by image."""
+"""Edges as a table beside what is published, and as files.
+
+edges.json has the numbers with their intervals and the curves, edges.jsonl the counts of every image.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from segloop.evaluate.boundaries import best_point
-from segloop.evaluate.edges import EdgeConfig, EdgesResult
+from segloop.evaluate.boundaries import BoundaryEstimates, best_point, bootstrap_boundaries
+from segloop.evaluate.edges import OPERATORS, EdgeConfig, EdgesResult
 from segloop.evaluate.report import format_columns, write_report
 
 
@@ -34,23 +37,26 @@ PUBLISHED = (
 
 
 def edges_table(results: Sequence[EdgesResult]) -> str:
-    """ODS, OIS, AP and R50 as text, the published ones below."""
-    rows = [["edges", "images", "ODS", "OIS", "AP", "R50", "seconds"]]
+    """ODS, OIS, AP and R50 as text, the interval of ODS beside it, the published ones below."""
+    rows = [["edges", "images", "ODS", "95%", "OIS", "AP", "R50", "seconds"]]
     for result in results:
-        summary = result.summary
-        numbers: tuple[float | None, ...] = (
-            summary.ods.f,
-            summary.ois.f,
-            summary.average_precision,
-            summary.recall_at_half_precision,
-        )
+        found = estimate_edges(result)
+        means = (found.ods, found.ois, found.average_precision, found.recall_at_half_precision)
+        ods, *others = (_show(one.mean) for one in means)
+        interval = f"{_show(found.ods.low)}-{_show(found.ods.high)}"
         seconds = sum(image.seconds for image in result.images) / len(result.images)
-        name = result.finder if result.finder in ("Sobel", "Canny") else f"model on {result.name}"
-        rows.append([name, str(summary.num_images), *map(_show, numbers), f"{seconds:.1f}"])
+        name = result.finder if result.finder in OPERATORS else f"model on {result.name}"
+        count = str(len(result.images))
+        rows.append([name, count, ods, interval, *others, f"{seconds:.1f}"])
     for one in PUBLISHED:
-        numbers = (one.ods, one.ois, one.average_precision, one.recall_at_half_precision)
-        rows.append([f"published: {one.name}", "200", *map(_show, numbers), ""])
+        numbers = (one.ois, one.average_precision, one.recall_at_half_precision)
+        rows.append([f"published: {one.name}", "200", _show(one.ods), "", *map(_show, numbers), ""])
     return format_columns(rows)
+
+
+def estimate_edges(result: EdgesResult) -> BoundaryEstimates:
+    """The numbers of the benchmark with their 95% intervals, from drawing the images anew."""
+    return bootstrap_boundaries([image.counts for image in result.images], result.seed)
 
 
 def write_edges(folder: str | Path, results: Sequence[EdgesResult], config: EdgeConfig) -> Path:
@@ -68,6 +74,7 @@ def write_edges(folder: str | Path, results: Sequence[EdgesResult], config: Edge
                 "protocol": {"limit": result.limit, "seed": result.seed},
                 "counts": {"num_images": len(result.images)},
                 "summary": asdict(result.summary),
+                "estimates": asdict(estimate_edges(result)),
             }
             for result in results
         ],
@@ -79,6 +86,7 @@ def write_edges(folder: str | Path, results: Sequence[EdgesResult], config: Edge
             "image": image.counts.image,
             "seconds": image.seconds,
             "best": asdict(best_point(image.counts)),
+            "counts": asdict(image.counts),
         }
         for result in results
         for image in result.images

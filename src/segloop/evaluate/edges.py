@@ -188,7 +188,7 @@ def outer_boundary(mask: BoolArray) -> BoolArray:
     return np.asarray(grown, dtype=np.bool_) & ~mask
 
 
-_OPERATORS: dict[str, Callable[[ImageArray], FloatArray]] = {
+OPERATORS: dict[str, Callable[[ImageArray], FloatArray]] = {
     "Sobel": sobel_edges,
     "Canny": canny_edges,
 }
@@ -218,7 +218,7 @@ def _score(
 
 
 def _operator(name: str) -> Callable[[ImageArray], FloatArray]:
-    return _OPERATORS[name]
+    return OPERATORS[name]
 
 
 def _apply(operator: Callable[[ImageArray], FloatArray], image: ImageArray) -> FloatArray:

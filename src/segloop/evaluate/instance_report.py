@@ -1,4 +1,7 @@
-"""Instances as a table and as files: instances.json with the numbers at each level of noise, instances.jsonl by image."""
+"""Instances as a table and as files.
+
+instances.json has the numbers at each level of noise, instances.jsonl every box, and the outcomes of every image.
+"""
 
 from __future__ import annotations
 
@@ -59,6 +62,17 @@ def write_instances(folder: str | Path, results: Sequence[InstancesResult], boxe
         for image in result.images
         for level in image.levels
         for score in level.scores
+    ]
+    rows += [
+        {
+            "dataset": result.name,
+            "image": image.image,
+            "noise": level.noise,
+            "counts": asdict(level.outcomes),
+        }
+        for result in results
+        for image in result.images
+        for level in image.levels
     ]
     return write_report(Path(folder), report, rows)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from segloop.errors import InputError
+from segloop.evaluate.edges import OPERATORS
 from segloop.evaluate.runs import Run
 
 if TYPE_CHECKING:
@@ -188,4 +189,4 @@ def _label(runs: Sequence[Run], run: Run, dataset: Any) -> str:
 
 def _operator(dataset: Any) -> str:
     """What found the edges, where it was no model."""
-    return f", {dataset['model']}" if dataset["model"] in ("Sobel", "Canny") else ""
+    return f", {dataset['model']}" if dataset["model"] in OPERATORS else ""

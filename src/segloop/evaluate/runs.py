@@ -13,12 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import TypeAdapter
 
 from segloop.errors import InputError
+from segloop.evaluate.benchmarks import BENCHMARKS
+from segloop.evaluate.edges import OPERATORS
 from segloop.evaluate.metrics import FloatColumn
 
 TASKS = ("points", "edges", "proposals", "instances", "text")
-_NAMES_A_SCORE = ("dataset", "finder", "image", "annotation_id", "category", "noise", "baseline")
+_NAMES_A_SCORE = ("image", "annotation_id", "category", "noise", "baseline")
 
 Key = tuple[Any, ...]
 
@@ -41,6 +44,19 @@ class RunScore:
 
 
 @dataclass(frozen=True)
+class Tally:
+    """What one image adds to the numbers of its dataset that are no means over images, see evaluate.benchmarks.
+
+    condition: what tells several such of one image apart, in words; empty where there is one.
+    """
+
+    dataset: str
+    condition: str
+    image: str
+    counts: Any
+
+
+@dataclass(frozen=True)
 class Run:
     """One result. report: the content of TASK.json. label: the folder's name, by which a reader knows it."""
 
@@ -48,6 +64,7 @@ class Run:
     task: str
     report: Mapping[str, Any]
     scores: tuple[RunScore, ...]
+    tallies: tuple[Tally, ...] = ()
 
     @property
     def measures(self) -> tuple[str, ...]:
@@ -74,39 +91,65 @@ def read_run(folder: str | Path) -> Run:
     report = _read(place / f"{task}.json")
     if not isinstance(report, dict) or report.get("task") != task or "datasets" not in report:
         raise InputError(f"{place / f'{task}.json'} is not a result of segloop evaluate {task}")
-    scores = tuple(_scores(place / f"{task}.jsonl", task))
-    return Run(place.name or str(place), task, report, scores)
+    entries = tuple(_entries(place / f"{task}.jsonl", task))
+    scores = tuple(one for one in entries if isinstance(one, RunScore))
+    tallies = tuple(one for one in entries if isinstance(one, Tally))
+    return Run(place.name or str(place), task, report, scores, tallies)
 
 
-def _scores(path: Path, task: str) -> Iterator[RunScore]:
+def named(measure: str, condition: str) -> str:
+    """A measure under a condition, in words."""
+    return f"{measure}, {condition}" if condition else measure
+
+
+def _entries(path: Path, task: str) -> Iterator[RunScore | Tally]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read: {error}") from error
+    adapter = TypeAdapter(BENCHMARKS[task].counts) if task in BENCHMARKS else None
     for number, line in enumerate(lines, start=1):
         try:
             row = json.loads(line)
             if row.get("baseline"):
                 continue
-            values = {
-                name: float(value)
-                for name, value in _values(task, row).items()
-                if value is not None and math.isfinite(value)
-            }
-            yield RunScore(
-                key=tuple((name, row[name]) for name in _NAMES_A_SCORE if name in row),
-                dataset=str(row["dataset"]),
-                image=str(row["image"]),
-                values=values,
-                category=row.get("category"),
-                relative_size=row.get("relative_size"),
-                annotation_id=row.get("annotation_id"),
-                predicted=tuple(
-                    zip(row.get("three_predicted_ious", ()), row.get("three_ious", ()), strict=True)
-                ),
-            )
+            if adapter is not None and "counts" in row:
+                counts = adapter.validate_python(row["counts"])
+                yield Tally(_dataset(row), _condition(row), str(row["image"]), counts)
+            if values := _values(task, row):
+                yield _score(row, values)
         except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
             raise InputError(f"{path}, line {number}, is not a score of {task}") from error
+
+
+def _score(row: Mapping[str, Any], values: Mapping[str, float | None]) -> RunScore:
+    dataset = _dataset(row)
+    return RunScore(
+        key=(dataset, *((name, row[name]) for name in _NAMES_A_SCORE if name in row)),
+        dataset=dataset,
+        image=str(row["image"]),
+        values={
+            name: float(value)
+            for name, value in values.items()
+            if value is not None and math.isfinite(value)
+        },
+        category=row.get("category"),
+        relative_size=row.get("relative_size"),
+        annotation_id=row.get("annotation_id"),
+        predicted=tuple(
+            zip(row.get("three_predicted_ious", ()), row.get("three_ious", ()), strict=True)
+        ),
+    )
+
+
+def _dataset(row: Mapping[str, Any]) -> str:
+    """The dataset of a line, with the operator where no model was scored on it."""
+    operator = f", {row['finder']}" if row.get("finder") in OPERATORS else ""
+    return f"{row['dataset']}{operator}"
+
+
+def _condition(row: Mapping[str, Any]) -> str:
+    return f"noise {row['noise']:g}" if row.get("noise") else ""
 
 
 def _values(task: str, row: Mapping[str, Any]) -> dict[str, float | None]:
@@ -122,8 +165,10 @@ def _values(task: str, row: Mapping[str, Any]) -> dict[str, float | None]:
     if task == "proposals":
         return {"recall": row["found"], "best IoU": row["best_iou"]}
     if task == "instances":
-        noise = f", noise {row['noise']:g}" if row["noise"] else ""
-        return {f"first IoU{noise}": row["first_iou"], f"IoU fed back{noise}": row["iou"]}
+        if "counts" in row:
+            return {}
+        ious = {"first IoU": row["first_iou"], "IoU fed back": row["iou"]}
+        return {named(measure, _condition(row)): iou for measure, iou in ious.items()}
     if task == "edges":
         return {"best F": row["best"]["f"]}
     return dict(_leaves(row, ""))

@@ -49,8 +49,9 @@ def evaluate_edges(
     """Score edges made of masks, by ODS, OIS, AP and R50 (paper §7.2).
 
     Prints a table beside the published numbers; FOLDER/edges.json has all
-    numbers and curves, FOLDER/edges.jsonl a line for every image. A run that
-    was stopped goes on where it was when the same command is given again.
+    numbers with intervals and all curves, FOLDER/edges.jsonl a line for every
+    image. A run that was stopped goes on where it was when the same command is
+    given again.
 
     [bold]Example[/bold]
 

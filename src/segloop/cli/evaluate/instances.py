@@ -61,8 +61,8 @@ def evaluate_instances(
     """Score masks from boxes by average precision (paper §7.4).
 
     Prints a table; FOLDER/instances.json has all numbers with intervals,
-    FOLDER/instances.jsonl a line for every image. A run that was stopped goes
-    on where it was when the same command is given again.
+    FOLDER/instances.jsonl a line for every box and for every image. A run that
+    was stopped goes on where it was when the same command is given again.
 
     [bold]Examples[/bold]
 

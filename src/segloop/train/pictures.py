@@ -9,12 +9,11 @@ import os
 import zlib
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from segloop.backends.base import Embedding
 from segloop.data.image import ImageArray
@@ -22,19 +21,14 @@ from segloop.data.sample import Sample
 from segloop.errors import InputError
 from segloop.geometry.frames import BoolArray, FloatArray
 from segloop.geometry.masks import mask_iou
-from segloop.geometry.overlay import draw_masks, draw_prompt
+from segloop.geometry.panels import TRUE, View, frame_panels, stack_panels
 from segloop.predict.predictor import Predictor
 from segloop.prompts.prompt import Prompt
-from segloop.prompts.simulate import Click, center_click, center_error_click, truth_box
+from segloop.prompts.simulate import Click, center_click, center_error_click, open_box, truth_box
 
 PICTURES_NAME = "pictures"
 NUM_CLICKS = 3
-_PANEL_PX, _CAPTION_PX, _GAP_PX = 240, 24, 6
-_CONTEXT = 2.5
-_LEAST_SIDE_PX = 64
 _LEAST_SHARE = 0.002
-_PAPER, _INK = 250, (40, 40, 40)
-_PREDICTED, _TRUE = 0, 2
 
 
 def draw_validation(
@@ -55,9 +49,7 @@ def draw_validation(
             break
     if not rows:
         raise InputError("no object to draw: the held-out images have no masks")
-    return np.pad(
-        _stack(rows, axis=0), ((_GAP_PX, 0), (_GAP_PX, _GAP_PX), (0, 0)), constant_values=_PAPER
-    )
+    return frame_panels(stack_panels(rows, axis=0))
 
 
 def write_picture(folder: Path, step: int, picture: ImageArray) -> Path:
@@ -110,10 +102,7 @@ def ask(predictor: Predictor, embedding: Embedding, truth: BoolArray) -> tuple[A
         clicks.append(center_error_click(truth, answer.masks[0], clicked))
         answer = predictor.segment(embedding, _prompt(clicks, answer.logits[0]), outputs="single")
     last = Answer(f"{NUM_CLICKS} clicks", answer.masks[0], tuple(clicks))
-    box = truth_box(truth)
-    box[2:] = np.maximum(
-        box[2:], box[:2] + 1
-    )  # a truth of one row or column has a box without extent
+    box = open_box(truth_box(truth))
     boxed = predictor.segment(embedding, Prompt(box_xyxy=box), outputs="single")
     return first, Answer("box", boxed.masks[0], box_xyxy=box), last
 
@@ -125,90 +114,15 @@ def _prompt(clicks: Sequence[Click], logits: FloatArray | None = None) -> Prompt
 
 def _draw_object(predictor: Predictor, image: ImageArray, truth: BoolArray) -> ImageArray:
     answers = ask(predictor, predictor.encode(image), truth)
-    view = _View(image, truth)
+    view = View(image, truth)
     panels = [
-        view.draw(answer, f"{answer.caption}   IoU {float(mask_iou(answer.mask, truth)):.2f}")
+        view.draw(
+            answer.mask,
+            f"{answer.caption}   IoU {float(mask_iou(answer.mask, truth)):.2f}",
+            points_xy=[click.xy for click in answer.clicks],
+            labels=[click.is_foreground for click in answer.clicks],
+            box_xyxy=answer.box_xyxy,
+        )
         for answer in answers
     ]
-    return _stack([*panels, view.draw(Answer("truth", truth), "truth", _TRUE)], axis=1)
-
-
-@dataclass(frozen=True, eq=False)
-class _View:
-    """The part of an image around an object, enlarged or shrunk to a panel."""
-
-    image: ImageArray
-    truth: BoolArray
-    window: tuple[int, int, int, int] = field(init=False)
-    size_hw: tuple[int, int] = field(init=False)
-
-    def __post_init__(self) -> None:
-        x0, y0, x1, y1 = truth_box(self.truth)
-        side = max(_LEAST_SIDE_PX, _CONTEXT * max(x1 - x0 + 1, y1 - y0 + 1))
-        height, width = self.truth.shape
-        left, right = _around((x0 + x1 + 1) / 2, side, width)
-        top, bottom = _around((y0 + y1 + 1) / 2, side, height)
-        scale = _PANEL_PX / max(right - left, bottom - top)
-        size = max(1, round(scale * (bottom - top))), max(1, round(scale * (right - left)))
-        object.__setattr__(self, "window", (left, top, right, bottom))
-        object.__setattr__(self, "size_hw", size)
-
-    def draw(self, answer: Answer, caption: str, color: int = _PREDICTED) -> ImageArray:
-        """A panel _PANEL_PX wide with the mask, its prompts and a caption below."""
-        picture = draw_masks(
-            self._cut(self.image), self._cut_mask(answer.mask)[None], first_color=color
-        )
-        if answer.clicks or answer.box_xyxy is not None:
-            points = [click.xy for click in answer.clicks]
-            box = answer.box_xyxy
-            picture = draw_prompt(
-                picture,
-                self._place(np.array(points, dtype=np.float32).reshape(-1, 2)),
-                [click.is_foreground for click in answer.clicks],
-                None if box is None else self._place(box.reshape(2, 2)).reshape(4),
-            )
-        height, width = self.size_hw
-        panel = np.full((height + _CAPTION_PX, _PANEL_PX, 3), _PAPER, dtype=np.uint8)
-        left = (_PANEL_PX - width) // 2
-        panel[:height, left : left + width] = picture
-        return _write(panel, caption)
-
-    def _cut(self, pixels: ImageArray) -> ImageArray:
-        x0, y0, x1, y1 = self.window
-        shrinks = self.size_hw[0] < y1 - y0
-        resized = cv2.resize(
-            np.ascontiguousarray(pixels[y0:y1, x0:x1]),
-            (self.size_hw[1], self.size_hw[0]),
-            interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR,
-        )
-        return np.asarray(resized, dtype=np.uint8)
-
-    def _cut_mask(self, mask: BoolArray) -> BoolArray:
-        return self._cut(mask.astype(np.uint8) * 255) > 127
-
-    def _place(self, points_xy: FloatArray) -> FloatArray:
-        x0, y0, x1, y1 = self.window
-        scale = np.array([self.size_hw[1] / (x1 - x0), self.size_hw[0] / (y1 - y0)])
-        return np.asarray((points_xy - (x0, y0) + 0.5) * scale - 0.5, dtype=np.float32)
-
-
-def _around(center: float, side: float, length: int) -> tuple[int, int]:
-    """Ends of a stretch of about `side` pixels around a place, within 0 to length."""
-    wanted = min(length, round(side))
-    start = min(max(0, round(center - wanted / 2)), length - wanted)
-    return start, start + wanted
-
-
-def _write(panel: ImageArray, text: str) -> ImageArray:
-    canvas = Image.fromarray(panel)
-    place = (_PANEL_PX // 2, len(panel) - _CAPTION_PX // 2)
-    font = ImageFont.load_default(size=13)
-    ImageDraw.Draw(canvas).text(place, text, fill=_INK, font=font, anchor="mm")
-    return np.asarray(canvas)
-
-
-def _stack(parts: Sequence[ImageArray], axis: int) -> ImageArray:
-    pad = [(0, 0), (0, 0), (0, 0)]
-    pad[axis] = (0, _GAP_PX)
-    spaced = [np.pad(one, pad, constant_values=_PAPER) for one in parts[:-1]]
-    return np.concatenate([*spaced, parts[-1]], axis=axis)
+    return stack_panels([*panels, view.draw(truth, "truth", color=TRUE)], axis=1)

@@ -74,7 +74,8 @@ def test_a_listed_set_reads_chooses_and_travels(
     assert (listed.name, len(listed)) == ("Dots", 3)
     sample = pickle.loads(pickle.dumps(listed)).read(2)
     assert (sample.name, sample.image.shape, len(sample.annotations)) == ("2", (4, 6, 3), 2)
-    assert [entry.name for entry in listed.chosen(0).entries] == ["1", "2"]
+    assert listed.sample_names == ("0", "1", "2")
+    assert listed.chosen(0).sample_names == ("1", "2")
 
 
 def test_what_is_missing_is_named_in_one_line(

@@ -54,6 +54,11 @@ class ListedSet:
     def __len__(self) -> int:
         return len(self.entries)
 
+    @property
+    def sample_names(self) -> tuple[str, ...]:
+        """Name of each image: its path in the set, without suffix."""
+        return tuple(entry.name for entry in self.entries)
+
     def read(self, index: int) -> Sample:
         """Decode sample `index`; InputError names the sample whose image or masks cannot be used."""
         entry = self.entries[index]

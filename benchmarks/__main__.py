@@ -8,7 +8,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-SUBJECTS = ("default", "encode", "decode", "everything", "browser", "page", "server")
+SUBJECTS = ("default", "encode", "decode", "everything", "browser", "page", "server", "loading")
 
 
 def main() -> int:

@@ -9,6 +9,7 @@ from segloop.model.sam import Sam
 from segloop.train.config import OptimConfig
 from segloop.train.optim import (
     build_optimizer,
+    freeze,
     layers_below_top,
     learning_rate,
     set_learning_rate,
@@ -150,3 +151,12 @@ def test_the_running_mean_forgets_the_start_and_then_moves_slowly() -> None:
     model.running_mean = torch.tensor([2.0])
     update_mean(mean, model, 0.999, step=10**6)
     assert mean["running_mean"].item() == pytest.approx(0.9 + 0.001 * 1.1)
+
+
+def test_what_is_frozen_can_be_thawed(toy: Sam) -> None:
+    freeze(toy, OptimConfig(frozen=("image_encoder",)))
+    assert {
+        name.split(".")[0] for name, one in toy.named_parameters() if not one.requires_grad
+    } == {"image_encoder"}
+    freeze(toy, OptimConfig())
+    assert all(one.requires_grad for one in toy.parameters())

@@ -242,3 +242,10 @@ def test_raw_tensors_keep_their_names(toy: Sam, tmp_path: Path) -> None:
     tensors, config = read_tensors(tmp_path / "toy.safetensors")
     assert "vision_encoder.pos_embed" in tensors
     assert config is None
+
+
+def test_a_written_file_may_be_read_by_whom_other_files_may(toy_model: Sam, tmp_path: Path) -> None:
+    """safetensors itself makes files for their owner alone."""
+    (tmp_path / "other").touch()
+    save_sam(toy_model, tmp_path / "model.safetensors")
+    assert (tmp_path / "model.safetensors").stat().st_mode == (tmp_path / "other").stat().st_mode

@@ -16,11 +16,12 @@ from zipfile import BadZipFile
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from segloop.errors import WeightsError
 from segloop.train.config import RunConfig
+from segloop.weights.load import write_safetensors
 
 CHECKPOINTS_NAME = "checkpoints"
 MODEL_FILE, MEAN_FILE, STATE_FILE = "model.safetensors", "mean.safetensors", "state.pt"
@@ -59,14 +60,14 @@ def save_checkpoint(folder: Path, state: TrainState, config: RunConfig) -> Path:
     try:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        save_file(_contiguous(state.model), partial / MODEL_FILE)
-        save_file(_contiguous(state.mean), partial / MEAN_FILE)
+        write_safetensors(_contiguous(state.model), partial / MODEL_FILE, {})
+        write_safetensors(_contiguous(state.mean), partial / MEAN_FILE, {})
         torch.save(rest, partial / STATE_FILE)
         for name in (MODEL_FILE, MEAN_FILE, STATE_FILE):
             _sync(partial / name)
         shutil.rmtree(target, ignore_errors=True)
         os.replace(partial, target)
-    except (OSError, RuntimeError, SafetensorError) as error:
+    except (OSError, RuntimeError, WeightsError) as error:
         shutil.rmtree(partial, ignore_errors=True)
         reason = str(error).splitlines()[0]
         raise WeightsError(

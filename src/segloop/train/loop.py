@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from segloop.errors import InputError
@@ -44,6 +43,7 @@ from segloop.train.metrics import MetricWriter
 from segloop.train.optim import build_optimizer, learning_rate, set_learning_rate, update_mean
 from segloop.train.step import Mean, Step, TrainBatch
 from segloop.train.throughput import StepClock, peak_flops
+from segloop.weights.load import write_safetensors
 
 BEST_NAME = "best.safetensors"
 SCORE_NAME = "validation/score"
@@ -73,7 +73,7 @@ def train(
     *,
     devices: Devices | None = None,
     validate: Validate | None = None,
-    save: Save = lambda weights, path: save_file(dict(weights), path),
+    save: Save = lambda weights, path: write_safetensors(weights, path, {}),
     flops: Callable[[Any], int] | None = None,
     report: Callable[[Progress], None] | None = None,
 ) -> dict[str, Tensor]:
@@ -218,13 +218,16 @@ class _Run:
         for name, value in (("loss", loss), ("gradient", norm)):
             if not math.isfinite(value):
                 reason = f"the {name} is not finite"
+                # The gradient is that of all processes, so all come here; one copy of the weights is enough.
+                weights = whole_weights(self._model.state_dict())
+                rank = self.devices.accelerator.process_index
                 path = save_failed_batch(
                     self.folder,
                     parts,
-                    self._model.state_dict(),
+                    {} if rank else weights,
                     step=number,
                     reason=reason,
-                    rank=self.devices.accelerator.process_index,
+                    rank=rank,
                 )
                 raise InputError(
                     f"{reason} at step {number}; lower the learning rate (the batch is in {path})"

@@ -18,8 +18,8 @@ _NUM_COMPACT_LAYERS = 8
 def build_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
     """AdamW over all parameters but the frozen ones; biases, norms and position tables are not decayed."""
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    freeze(model, config)
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(not name.startswith(config.frozen) if config.frozen else True)
         if not parameter.requires_grad:
             continue
         decay = 0.0 if parameter.ndim < 2 or "position" in name else config.weight_decay
@@ -33,6 +33,12 @@ def build_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
         lr=0.0,
         betas=config.betas,
     )
+
+
+def freeze(model: nn.Module, config: OptimConfig) -> None:
+    """Let all parameters learn but the frozen ones."""
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(not name.startswith(config.frozen) if config.frozen else True)
 
 
 def layers_below_top(name: str, model: nn.Module) -> int:

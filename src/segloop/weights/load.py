@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import warnings
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -58,14 +59,22 @@ def save_sam(model: Sam, path: str | Path, dtype: torch.dtype = torch.float32) -
 
     The position code stays in float32: its rounding would move every point a little.
     """
-    target = Path(path)
-    partial = target.with_name(target.name + ".partial")
     state = {
         name: tensor.detach().to("cpu", torch.float32 if name in _EXACT else dtype).contiguous()
         for name, tensor in model.state_dict().items()
     }
+    write_safetensors(state, Path(path), {_CONFIG_KEY: config_to_json(model.config)})
+
+
+def write_safetensors(state: Mapping[str, Tensor], target: Path, metadata: dict[str, str]) -> None:
+    """Write a .safetensors file, whole or not at all, which those may read who may read other new files."""
+    partial = target.with_name(target.name + ".partial")
     try:
-        save_file(state, partial, metadata={_CONFIG_KEY: config_to_json(model.config)})
+        # The library makes files that their owner alone may read; one that is there keeps its mode.
+        partial.touch()
+        mode = partial.stat().st_mode
+        save_file(dict(state), partial, metadata=metadata)
+        partial.chmod(mode)
         os.replace(partial, target)
     except (OSError, SafetensorError) as error:
         partial.unlink(missing_ok=True)

@@ -6,14 +6,12 @@ Read: the official .pth files, with or without their decoder, and our own .safet
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -22,7 +20,7 @@ from segloop.model.config import ViTConfig
 from segloop.model.image_encoder import ImageEncoder
 from segloop.model.mae import MaeConfig, MaskedAutoencoder
 from segloop.model.sam import Sam
-from segloop.weights.load import read_tensors
+from segloop.weights.load import read_tensors, write_safetensors
 from segloop.weights.names import NameTable
 
 _CONFIG_KEY = "segloop_mae_config"
@@ -98,15 +96,8 @@ def load_mae(path: str | Path) -> MaskedAutoencoder:
 
 def save_mae(config: MaeConfig, weights: Mapping[str, Tensor], path: str | Path) -> None:
     """Write an autoencoder to a .safetensors file, whole or not at all."""
-    target = Path(path)
-    partial = target.with_name(target.name + ".partial")
     state = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
-    try:
-        save_file(state, partial, metadata={_CONFIG_KEY: json.dumps(asdict(config))})
-        os.replace(partial, target)
-    except (OSError, SafetensorError) as error:
-        partial.unlink(missing_ok=True)
-        raise WeightsError(f"cannot write {target}: {error}") from error
+    write_safetensors(state, Path(path), {_CONFIG_KEY: json.dumps(asdict(config))})
 
 
 def load_mae_encoder(path: str | Path, sam: Sam) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from typer.testing import CliRunner, Result
 
@@ -16,6 +18,7 @@ from segloop.cli.finetune import thresholds_of
 from segloop.cli.main import build_app
 
 if TYPE_CHECKING:
+    from segloop.export.onnx import ExportReport
     from segloop.model.sam import Sam
 
 
@@ -49,10 +52,10 @@ def run(*arguments: object) -> Result:
     return CliRunner().invoke(build_app(), ["train", "finetune", *map(str, arguments)])
 
 
-def test_a_model_is_tuned_tested_and_exported(shapes: Path, start: Path, tmp_path: Path) -> None:
+def test_a_model_is_tuned_and_tested(shapes: Path, start: Path, tmp_path: Path) -> None:
     out = tmp_path / "tuned"
     arguments = ("--data", shapes, "-o", out, "--model", start, "--steps", 2, "--hold-out", 0.5)
-    result = run(*arguments, "--export")
+    result = run(*arguments)
     assert result.exit_code == 0, result.output
     assert "shapes: 5 images, 4 masks; 1 images without a mask are left out" in result.stderr
     *table, path = result.stdout.splitlines()
@@ -68,17 +71,44 @@ def test_a_model_is_tuned_tested_and_exported(shapes: Path, start: Path, tmp_pat
     assert change["gain"]["mean"] == pytest.approx(gain)
     assert report["conditions"]["versions"]["segloop"]
 
-    image = shapes / "shape_0.jpg"
-    for model in (path, out / "onnx"):
-        predictor = segloop.load(model)
-        masks = predictor.segment(predictor.encode(image), segloop.Prompt(points_xy=[(20, 20)]))
-        assert len(masks) == 3
+    predictor = segloop.load(path)
+    embedding = predictor.encode(shapes / "shape_0.jpg")
+    assert len(predictor.segment(embedding, segloop.Prompt(points_xy=[(20, 20)]))) == 3
 
     before = (out / "model.safetensors").read_bytes()
     again = run(*arguments)
     assert again.exit_code == 0, again.output
     assert (out / "model.safetensors").read_bytes() == before
     assert again.stdout == result.stdout
+
+
+def test_what_was_tuned_is_exported_on_request(
+    shapes: Path,
+    start: Path,
+    tmp_path: Path,
+    toy_export: ExportReport,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from segloop.export import onnx
+    from segloop.weights.load import load_sam
+
+    calls: list[tuple[Sam, Path, dict[str, Any]]] = []
+
+    def note(model: Sam, folder: Path, **options: Any) -> ExportReport:
+        calls.append((model, folder, options))
+        return replace(toy_export, folder=folder)
+
+    monkeypatch.setattr(onnx, "export_onnx", note)  # an export takes longer than all else here
+    out = tmp_path / "mine"
+    common = ("--data", shapes, "--model", start, "--steps", 1, "--hold-out", 0)
+    result = run(*common, "-o", out, "--export")
+    assert result.exit_code == 0, result.output
+    assert f"exported to {out / 'onnx'}" in result.stderr
+    ((model, folder, options),) = calls
+    assert folder == out / "onnx"
+    assert options["name"] == "mine"
+    tuned = load_sam(out / "model.safetensors").state_dict()
+    assert all(torch.equal(value, tuned[name]) for name, value in model.state_dict().items())
 
 
 def test_all_images_are_trained_on_where_others_or_none_are_for_the_test(

@@ -39,8 +39,9 @@ def finetune_lora(config: ModelConfig, start: str, num_steps: int) -> FineTuneCo
     return replace(
         common,
         recipe="finetune_lora",
-        lora=LoraConfig(rank=8, alpha=8.0),
-        optim=replace(common.optim, learning_rate=1e-3, weight_decay=0.01),
+        lora=LoraConfig(rank=8, alpha=8.0, parts=("image_encoder.",)),
+        strength=0.5,
+        optim=replace(common.optim, learning_rate=2e-4, weight_decay=0.01),
     )
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -89,9 +90,13 @@ def test_sizes_follow_the_table_of_models() -> None:
 
 def test_the_official_numbers_of_weights() -> None:
     """ViT-B, L and H with the decoder of the official code, positions included."""
+    sizes = {name: mae_config(name) for name in ("vit_b", "vit_l", "vit_h")}
+    # The official ViT-H has patches of 14 pixels.
+    huge = sizes["vit_h"]
+    sizes["vit_h"] = replace(huge, encoder=replace(huge.encoder, patch_size=14))
     counts = {}
-    for name in ("vit_b", "vit_l"):
+    for name, config in sizes.items():
         with torch.device("meta"):
-            model = MaskedAutoencoder(mae_config(name))
+            model = MaskedAutoencoder(config)
         counts[name] = sum(value.numel() for value in model.state_dict().values())
-    assert counts == {"vit_b": 111_907_840, "vit_l": 329_541_888}
+    assert counts == {"vit_b": 111_907_840, "vit_l": 329_541_888, "vit_h": 657_074_508}

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -179,24 +181,39 @@ def test_other_grids_and_patches_are_resized(tmp_path: Path) -> None:
         (lambda state: state.update(head=torch.ones(3)), "found the tensor 'head'"),
         (lambda state: state.update({"norm.bias": torch.ones(3)}), "expected norm.bias of shape"),
         (lambda state: state.pop("patch_embed.proj.weight"), "expected a masked autoencoder"),
+        (lambda state: state.pop("patch_embed.proj.bias"), "such as patch_embedding.bias"),
+        (lambda state: state.pop("blocks.1.attn.qkv.weight"), "such as blocks.1.attention.qkv"),
+        (lambda state: state.update(pos_embed=torch.ones(3)), "expected a masked autoencoder"),
+        (lambda state: state.update(pos_embed=torch.ones(1, 64, 128)), "expected positions of"),
+        (lambda state: state.pop("decoder_embed.weight"), "expected a masked autoencoder"),
     ],
 )
 def test_what_does_not_fit_is_one_line(
     reference: ViTMAEForPreTraining, tmp_path: Path, change: object, message: str
 ) -> None:
+    """A Sam that starts from the file refuses it as well: what is missing would stay random."""
     state = official(reference)
     change(state)  # type: ignore[operator]
     torch.save({"model": state}, tmp_path / "mae.pth")
-    with pytest.raises(WeightsError, match=message) as caught:
-        load_mae(tmp_path / "mae.pth")
-    assert "\n" not in str(caught.value)
+    sam = Sam(replace(model_config("toy"), encoder=ViTConfig(128, 2, 2, (1,), patch_size=8)))
+    for load in (load_mae, partial(load_mae_encoder, sam=sam)):
+        with pytest.raises(WeightsError, match=message) as caught:
+            load(tmp_path / "mae.pth")
+        assert "\n" not in str(caught.value)
 
 
-def test_an_encoder_of_other_sizes_is_one_line(checkpoint: Path) -> None:
+def test_an_encoder_of_other_sizes_is_one_line(checkpoint: Path, tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="a ViT 128 wide and 2 deep, this model is 32 wide"):
         load_mae_encoder(checkpoint, Sam(model_config("toy")))
     with pytest.raises(WeightsError, match="starts a ViT, this model is a compact one"):
         load_mae_encoder(checkpoint, Sam(model_config("compact")))
+    wide = ViTConfig(128, 2, 2, (1,), patch_size=8, mlp_ratio=2.0)
+    with pytest.raises(WeightsError, match=r"expected blocks\.0\.mlp\.0\.weight of shape \(256"):
+        load_mae_encoder(checkpoint, Sam(replace(model_config("toy"), encoder=wide)))
+    config = MaeConfig(ViTConfig(32, 2, 4, (), patch_size=8), 64, 32, 1, 2)
+    save_mae(config, MaskedAutoencoder(config).state_dict(), tmp_path / "four.safetensors")
+    with pytest.raises(WeightsError, match="a ViT of 4 heads, this model has 2"):
+        load_mae_encoder(tmp_path / "four.safetensors", Sam(model_config("toy")))
 
 
 def test_a_sam_is_no_autoencoder(tmp_path: Path) -> None:

@@ -6,11 +6,13 @@ Read: the official .pth files, with or without their decoder, and our own .safet
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from torch.nn import functional as F
@@ -24,9 +26,9 @@ from segloop.weights.load import read_tensors, write_safetensors
 from segloop.weights.names import NameTable
 
 _CONFIG_KEY = "segloop_mae_config"
-# The official code has more heads than width / 64 in its largest model alone.
-_HEADS_BY_WIDTH = {768: 12, 1024: 16, 1280: 16}
-_POSITIONS = ("positions", "decoder_positions")
+# The official code has width / 64 heads, but in its largest model.
+_HEADS_BY_WIDTH = {1280: 16}
+_DECODER = ("decoder_", "hidden_token", "prediction")
 
 MAE_NAMES = NameTable(
     (
@@ -70,27 +72,10 @@ def load_mae(path: str | Path) -> MaskedAutoencoder:
 
     Raises WeightsError for a file that is missing, damaged, or of something else.
     """
-    state, stored = _read(path)
-    config = stored or _infer_config(state, str(path))
+    state, config, _ = _read(path)
     model = MaskedAutoencoder(config)
-    own = model.state_dict()
-    lacks_decoder = not any(name.startswith("decoder_blocks") for name in state)
-    missing = [name for name in own if name not in state]
-    if lacks_decoder:
-        missing = [name for name in missing if not _is_decoder(name)]
-    extra = [name for name in state if name not in own]
-    if missing or extra:
-        some = ", ".join((missing + extra)[:3])
-        raise WeightsError(
-            f"{path}: no masked autoencoder of these sizes: {len(missing)} tensors missing, "
-            f"{len(extra)} unknown, such as {some}"
-        )
-    for name, value in state.items():
-        if own[name].shape != value.shape:
-            raise WeightsError(
-                f"{path}: expected {name} of shape {tuple(own[name].shape)}, found {tuple(value.shape)}"
-            )
-    model.load_state_dict({**own, **{name: value.float() for name, value in state.items()}})
+    loaded = {name: value.float() for name, value in state.items()}
+    model.load_state_dict({**model.state_dict(), **loaded})
     return model.eval()
 
 
@@ -105,25 +90,28 @@ def load_mae_encoder(path: str | Path, sam: Sam) -> None:
 
     The class token and the final norm are dropped. The position code is resized bicubically to the Sam's grid, and so are
     patches of another size (official ViT-H: 14 pixels for 16). Relative positions and the neck stay as they were. Raises
-    WeightsError where the sizes do not fit.
+    WeightsError for a file that load_mae would not take, and where the sizes do not fit.
     """
-    state, stored = _read(path)
+    state, config, is_inferred = _read(path)
     encoder = sam.image_encoder
     if not isinstance(encoder, ImageEncoder) or not isinstance(sam.config.encoder, ViTConfig):
         raise WeightsError(
             f"{path}: a masked autoencoder starts a ViT, this model is a compact one"
         )
-    found = (stored or _infer_config(state, str(path))).encoder
-    wanted = sam.config.encoder
+    found, wanted = config.encoder, sam.config.encoder
     if (found.width, found.depth) != (wanted.width, wanted.depth):
         raise WeightsError(
             f"{path}: a ViT {found.width} wide and {found.depth} deep, this model is {wanted.width} "
             f"wide and {wanted.depth} deep"
         )
+    if not is_inferred and found.num_heads != wanted.num_heads:
+        raise WeightsError(
+            f"{path}: a ViT of {found.num_heads} heads, this model has {wanted.num_heads}"
+        )
     own = encoder.state_dict()
-    for name, value in state.items():
-        if name.startswith("blocks."):
-            own[name] = value.float()
+    blocks = {name: value for name, value in state.items() if name.startswith("blocks.")}
+    _check_shapes(blocks, own, path)
+    own.update({name: value.float() for name, value in blocks.items()})
     own["patch_embedding.bias"] = state["patch_embedding.bias"].float()
     own["patch_embedding.weight"] = _resized(state["patch_embedding.weight"], wanted.patch_size)
     table = state["positions"][:, 1:]
@@ -139,11 +127,45 @@ def _resized(squares: Tensor, side: int) -> Tensor:
     return F.interpolate(squares.float(), (side, side), mode="bicubic", align_corners=False)
 
 
-def _is_decoder(name: str) -> bool:
-    return name.startswith(("decoder_", "hidden_token", "prediction"))
+def _has_decoder(state: Mapping[str, Tensor]) -> bool:
+    return any(name.startswith("decoder_blocks.") for name in state)
 
 
-def _read(path: str | Path) -> tuple[dict[str, Tensor], MaeConfig | None]:
+def _read(path: str | Path) -> tuple[dict[str, Tensor], MaeConfig, bool]:
+    """Tensors under our names, all that the configuration asks for, and whether it had to be inferred from them."""
+    state, stored = _read_native(path)
+    config = stored or _infer_config(state, str(path))
+    try:
+        with torch.device("meta"):
+            own = MaskedAutoencoder(config).state_dict()
+    except (RuntimeError, ValueError, ArithmeticError) as error:
+        raise WeightsError(f"{path}: no masked autoencoder has the sizes in it") from error
+    optional = () if _has_decoder(state) else _DECODER
+    missing = [name for name in own if name not in state and not name.startswith(optional)]
+    extra = [name for name in state if name not in own]
+    if missing or extra:
+        some = ", ".join((missing + extra)[:3])
+        raise WeightsError(
+            f"{path}: no masked autoencoder of these sizes: {len(missing)} tensors missing, "
+            f"{len(extra)} unknown, such as {some}"
+        )
+    _check_shapes(state, own, path)
+    return state, config, stored is None
+
+
+def _check_shapes(
+    found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], path: str | Path
+) -> None:
+    """Raise WeightsError for the first tensor of another shape than the wanted one of its name."""
+    for name, value in found.items():
+        if value.shape != wanted[name].shape:
+            raise WeightsError(
+                f"{path}: expected {name} of shape {tuple(wanted[name].shape)}, "
+                f"found {tuple(value.shape)}"
+            )
+
+
+def _read_native(path: str | Path) -> tuple[dict[str, Tensor], MaeConfig | None]:
     """Tensors under our names, and the configuration if the file holds ours."""
     tensors, _ = read_tensors(path)
     if "class_token" in tensors:
@@ -175,27 +197,27 @@ def _config_from_json(text: str, path: str) -> MaeConfig:
 
 
 def _infer_config(state: Mapping[str, Tensor], path: str) -> MaeConfig:
+    """What the shapes say; a decoder that is not there is the official one."""
     try:
         width, _, patch_size, _ = state["patch_embedding.weight"].shape
         inner = state["blocks.0.mlp.0.weight"].shape[0]
-        grid = round((state["positions"].shape[1] - 1) ** 0.5)
-    except (KeyError, ValueError) as error:
+        grid = math.isqrt(state["positions"].shape[1] - 1)
+        encoder = ViTConfig(
+            width=width,
+            depth=_depth(state, "blocks"),
+            num_heads=_HEADS_BY_WIDTH.get(width, max(1, width // 64)),
+            global_blocks=(),
+            patch_size=patch_size,
+            mlp_ratio=inner / width,
+        )
+        if not _has_decoder(state):
+            return MaeConfig(encoder, grid * patch_size)
+        narrow = state["decoder_embedding.weight"].shape[0]
+        depth, heads = _depth(state, "decoder_blocks"), max(1, narrow // 32)
+        return MaeConfig(encoder, grid * patch_size, narrow, depth, heads)
+    except (LookupError, ValueError, ArithmeticError) as error:
         raise WeightsError(f"{path}: expected a masked autoencoder, found none") from error
-    depth = 1 + max(int(name.split(".")[1]) for name in state if name.startswith("blocks."))
-    encoder = ViTConfig(
-        width=width,
-        depth=depth,
-        num_heads=_HEADS_BY_WIDTH.get(width, max(1, width // 64)),
-        global_blocks=(),
-        patch_size=patch_size,
-        mlp_ratio=inner / width,
-    )
-    config = MaeConfig(encoder, input_size=grid * patch_size)
-    if "decoder_embedding.weight" not in state:
-        return config
-    narrow = state["decoder_embedding.weight"].shape[0]
-    decoder_depth = 1 + max(
-        int(name.split(".")[1]) for name in state if name.startswith("decoder_blocks.")
-    )
-    heads = max(1, narrow // 32)
-    return MaeConfig(encoder, grid * patch_size, narrow, decoder_depth, heads)
+
+
+def _depth(state: Mapping[str, Tensor], part: str) -> int:
+    return 1 + max(int(name.split(".")[1]) for name in state if name.startswith(f"{part}."))

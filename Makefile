@@ -5,6 +5,9 @@ VENV ?= .venv
 # Pinned here and nowhere else: the package itself takes any torch from 2.8 on.
 TORCH ?= torch==2.13.0
 
+# Test files run side by side.
+JOBS ?= 2
+
 DEMO_IMAGE ?= examples/cat.jpg
 DEMO_PROMPT ?= --point 200,150
 DEMO_OUT ?= out/demo
@@ -31,7 +34,7 @@ demo: $(BASE) ## segment an example photograph (no torch needed), then click on 
 
 test: check page ## run every check and every test
 	cd web && npm test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
 
 page: $(NODE_MODULES) ## type-check the web page and build it into the package
 	cd web && npm run --silent build

@@ -133,6 +133,7 @@ def test_all_images_are_trained_on_where_others_or_none_are_for_the_test(
     [
         (("--method", "prompt"), "no method 'prompt'; there are lora, decoder, full"),
         (("--minutes", "3"), "give --minutes or --steps, not both"),
+        (("--strength", "2"), "the strength lies between 0 and 1, got 2"),
         (("--split", "half"), "--split is hash or name, got 'half'"),
         (("--labels", "colour"), "labels are read as auto, ids or binary, got 'colour'"),
         (("--hold-out", "1.5"), "the share to hold out lies between 0 and 1, got 1.5"),

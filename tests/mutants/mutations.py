@@ -104,8 +104,8 @@ MUTATIONS = (
     Mutation(
         "decoder: first self-attention with a residual",
         _DECODER,
-        "tokens = self.self_attention(tokens, tokens, tokens)",
-        "tokens = tokens + self.self_attention(tokens, tokens, tokens)",
+        "tokens = self.dropout(self.self_attention(tokens, tokens, tokens))",
+        "tokens = tokens + self.dropout(self.self_attention(tokens, tokens, tokens))",
         _TEST_DECODER,
     ),
     Mutation(

@@ -166,12 +166,12 @@ print(generation.counts[0].after, peak_bytes())
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the system tells no memory")
 def test_the_official_decoder_takes_no_more_for_a_finer_grid() -> None:
     peaks = {}
-    for side in (4, 12):
+    for side in (8, 16):
         child = subprocess.run(
             [sys.executable, "-c", OFFICIAL_DECODER, str(side)], capture_output=True, check=True
         )
         num_drawn, peaks[side] = map(int, child.stdout.split())
         assert num_drawn == 3 * side**2
-    assert peaks[12] < 2000 * MEGABYTE
-    # Kept logits would be 101 MB.
-    assert peaks[12] - peaks[4] < 80 * MEGABYTE
+    assert peaks[16] < 2000 * MEGABYTE
+    # Kept logits would be 151 MB; what the allocator keeps differs from run to run.
+    assert peaks[16] - peaks[8] < 120 * MEGABYTE

@@ -65,11 +65,12 @@ def test_what_the_method_says_learns_and_an_ordinary_model_is_written(
     assert not changed(before, start.state_dict()), "the start weights stay as they were"
     names = changed(before, tuned.state_dict())
     in_encoder = {name for name in names if name.startswith("image_encoder.")}
-    assert any(name.startswith("mask_decoder.layers.") for name in names)
+    assert any(name.startswith("mask_decoder.layers.") for name in names) == (method != "lora")
     if method == "decoder":
         assert not in_encoder
         assert "mask_decoder.iou_head.layers.0.weight" in names
     elif method == "lora":
+        assert names == in_encoder
         assert {name.rpartition(".")[2] for name in names} == {"weight"}
         assert "image_encoder.blocks.0.attention.qkv.weight" in in_encoder
         assert "image_encoder.blocks.0.mlp.0.weight" not in in_encoder

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
 import json
+import pickle
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -44,11 +48,16 @@ def small(num_steps: int) -> MaeRunConfig:
     )
 
 
+def losses(folder: Path) -> list[float]:
+    lines = [json.loads(one) for one in (folder / METRICS_NAME).read_text().splitlines()]
+    return [line["loss"] for line in lines if "loss" in line]
+
+
 def test_a_run_learns_goes_on_and_starts_a_sam(photos: Path, tmp_path: Path) -> None:
     path = run_mae(small(60), [photos], tmp_path / "run")
+    curve = losses(tmp_path / "run")
+    assert np.mean(curve[-10:]) < 0.8 * np.mean(curve[:5])
     lines = [json.loads(one) for one in (tmp_path / "run" / METRICS_NAME).read_text().splitlines()]
-    losses = [line["loss"] for line in lines if "loss" in line]
-    assert np.mean(losses[-10:]) < 0.8 * np.mean(losses[:5])
     assert lines[-1]["validation/score"] == -lines[-1]["validation/loss"]
     picture = np.asarray(Image.open(tmp_path / "run" / "pictures" / "00000060.png"))
     assert picture.shape[1] == 3 * 64
@@ -58,6 +67,54 @@ def test_a_run_learns_goes_on_and_starts_a_sam(photos: Path, tmp_path: Path) -> 
     model = build_model(toy(), path)
     trained = load_mae(path).state_dict()["blocks.0.mlp.0.weight"]
     assert torch.equal(model.image_encoder.state_dict()["blocks.0.mlp.0.weight"], trained)
+
+
+RANK = """
+import pickle, sys
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+from torch.distributed.fsdp import FSDPModule
+from segloop.train.devices import StepModule, distribute, start_devices
+from segloop.train.mae import build_autoencoder, run_mae
+from segloop.train.mae_step import mae_step
+
+config, photos, folder = pickle.loads(Path(sys.argv[1]).read_bytes())
+devices = start_devices("cpu", "shard")
+whole = distribute(devices, StepModule(build_autoencoder(config), mae_step, config.precision))
+shared = [name for name, one in whole.named_modules() if isinstance(one, FSDPModule)]
+assert shared == ["", *(f"model.{part}.{row}" for part in ("blocks", "decoder_blocks") for row in (0, 1))]
+run_mae(config, [photos], folder, sharding="shard")
+"""
+
+
+def test_two_processes_that_share_the_weights_block_by_block_give_the_curve_of_one(
+    photos: Path, tmp_path: Path
+) -> None:
+    config = small(4)
+    run_mae(config, [photos], tmp_path / "one")
+    half = replace(config, data=replace(config.data, batch_size=config.data.batch_size // 2))
+    script, job = tmp_path / "rank.py", tmp_path / "rank.job"
+    script.write_text(RANK)
+    job.write_bytes(pickle.dumps((half, photos, tmp_path / "two")))
+    command = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", script, job]
+    launched = subprocess.run(
+        [sys.executable, *map(str, command)], capture_output=True, text=True, check=False
+    )
+    assert launched.returncode == 0, launched.stderr
+    alone, together = losses(tmp_path / "one"), losses(tmp_path / "two")
+    assert len(alone) == 4
+    assert together == pytest.approx(alone, rel=1e-4)
+
+
+def test_its_own_pictures_are_no_data(photos: Path, tmp_path: Path) -> None:
+    """A run that lies among the photographs goes on with the same images."""
+    run_mae(small(2), [photos], tmp_path / "straight")
+    for num_steps in (1, 2):
+        run_mae(small(num_steps), [photos], photos / "run")
+        pictures = sorted(one.name for one in (photos / "run" / "pictures").iterdir())
+        assert len(pictures) == num_steps
+    assert losses(photos / "run") == losses(tmp_path / "straight")
 
 
 def test_a_picture_shows_image_what_was_seen_and_the_guess() -> None:
@@ -96,3 +153,9 @@ def test_a_start_of_other_sizes_is_one_line(photos: Path, tmp_path: Path) -> Non
     )
     with pytest.raises(InputError, match="compact has no ViT to pretrain"):
         build_autoencoder(compact)
+
+
+@pytest.mark.parametrize("hidden", [0.0, 0.99, 1.0])
+def test_patches_must_be_left_to_see_and_to_guess(hidden: float) -> None:
+    with pytest.raises(InputError, match=f"hiding {hidden} of 64 patches leaves none to see, or"):
+        build_autoencoder(replace(small(1), hidden=hidden))

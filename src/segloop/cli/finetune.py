@@ -57,6 +57,14 @@ MinutesOption = Annotated[
 StepsOption = Annotated[
     int | None, typer.Option(min=1, help="Train so many steps instead.", show_default=False)
 ]
+StrengthOption = Annotated[
+    float | None,
+    typer.Option(
+        help="How far to go from the old weights to the trained ones, 0 to 1: less gains less and forgets less. Can be "
+        "changed when a run is done. By default 0.35 for lora, otherwise 1.",
+        show_default=False,
+    ),
+]
 HoldOutOption = Annotated[
     float, typer.Option(help="Share of the images to test on; 0 trains on all of them.")
 ]
@@ -101,6 +109,7 @@ def finetune(
     method: MethodOption = "lora",
     minutes: MinutesOption = None,
     steps: StepsOption = None,
+    strength: StrengthOption = None,
     hold_out: HoldOutOption = 0.2,
     split: SplitOption = "hash",
     test_data: TestDataOption = None,
@@ -137,7 +146,7 @@ def finetune(
     if threads is not None:
         torch.set_num_threads(threads)
     start = load_sam(weights_file(model))
-    config = finetune_recipe(method, start.config, start=model, seed=seed)
+    config = finetune_recipe(method, start.config, start=model, strength=strength, seed=seed)
     parts = open_parts(data, test_data, cast("Reading", labels), hold_out, split)
     prepare_folder(out)
     if steps is None:

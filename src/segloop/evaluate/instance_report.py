@@ -36,14 +36,17 @@ def instances_table(results: Sequence[InstancesResult]) -> str:
     return format_columns(rows)
 
 
-def write_instances(folder: str | Path, results: Sequence[InstancesResult], boxes: str) -> Path:
+def write_instances(
+    folder: str | Path, results: Sequence[InstancesResult], boxes: str, *, model: str | None = None
+) -> Path:
     """Write instances.json and instances.jsonl, each whole or not at all; returns the path of instances.json.
 
-    boxes: where they are from, in words. Raises InputError where the folder cannot be written.
+    boxes: where they are from, in words. model: the name or path it was loaded by. Raises InputError where the folder cannot
+    be written.
     """
     report = {
         "task": "instances",
-        "settings": {"boxes": boxes},
+        "settings": {"boxes": boxes, "model": model},
         "datasets": [
             {
                 "name": result.name,

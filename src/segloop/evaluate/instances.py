@@ -202,7 +202,7 @@ def score_instances(
     levels = []
     for noise in protocol.noise:
         masks, scores = list[ScoredMask](), list[BoxScores]()
-        for box, first, last in _segment(segmenter, embedding, boxes, noise, draws):
+        for box, first, last in segment_boxes(segmenter, embedding, boxes, noise, draws):
             masks.append(ScoredMask(box.category, box.score, encode_rle(last)))
             if box.truth is not None:
                 scores.append(_score(sample.annotations[box.truth], first, last))
@@ -253,7 +253,7 @@ def _prepare(
     return sample, detections
 
 
-def _segment(
+def segment_boxes(
     segmenter: Segmenter,
     embedding: Embedding,
     detections: Sequence[Detection],

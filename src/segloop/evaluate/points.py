@@ -165,7 +165,7 @@ def score_points(predictor: Segmenter, sample: Sample, *, protocol: PointsProtoc
     scores = []
     for group, truths in in_groups(annotations, sample.image.shape[:2], _PIXELS_AT_ONCE):
         clicks = tuple(
-            _first_click(sample.name, annotation, truth, protocol)
+            first_click(sample.name, annotation, truth, protocol)
             for annotation, truth in zip(group, truths, strict=True)
         )
         one_click = click_once(predictor, embedding, truths, clicks)
@@ -201,9 +201,10 @@ def score_points(predictor: Segmenter, sample: Sample, *, protocol: PointsProtoc
     return ImagePoints(embedding.model, counts, tuple(scores), time.perf_counter() - start)
 
 
-def _first_click(
+def first_click(
     image: str, annotation: Annotation, truth: BoolArray, protocol: PointsProtocol
 ) -> Click:
+    """The click that an object (H, W) of an image of this name is given first; random ones hang on nothing else."""
     if protocol.first_click == "center":
         return Click(center_click(truth), True)
     # Of the mask alone, so that it is the same whatever else is scored.

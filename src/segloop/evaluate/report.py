@@ -47,11 +47,15 @@ def points_table(results: Sequence[PointsResult], baselines: Sequence[BaselinesR
 
 
 def write_points(
-    folder: str | Path, results: Sequence[PointsResult], baselines: Sequence[BaselinesResult] = ()
+    folder: str | Path,
+    results: Sequence[PointsResult],
+    baselines: Sequence[BaselinesResult] = (),
+    *,
+    model: str | None = None,
 ) -> Path:
     """Write points.json and points.jsonl, each whole or not at all; returns the path of points.json.
 
-    Raises InputError where the folder cannot be written.
+    model: the name or path it was loaded by. Raises InputError where the folder cannot be written.
     """
     summaries = [summarise(result) for result in results]
     rows = [
@@ -64,6 +68,7 @@ def write_points(
     ]
     report = {
         "task": "points",
+        "settings": {"model": model},
         "datasets": [
             _points_record(result, summary)
             for result, summary in zip(results, summaries, strict=True)

@@ -26,8 +26,12 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from segloop.errors import InputError
 from segloop.model.image_encoder import Block
+from segloop.model.mae import PlainBlock
 from segloop.model.mask_decoder import TwoWayLayer
 from segloop.train.step import Mean, Step, TrainBatch
+
+# What is put together for its own computation only, where each process holds a share of the weights.
+_LAYERS = (Block, PlainBlock, TwoWayLayer)
 
 Sharding = Literal["replicate", "shard"]
 
@@ -85,7 +89,7 @@ def distribute(devices: Devices, module: StepModule) -> nn.Module:
     """The module as this process is to call it; its weights are copied from the first process, or divided among all."""
     module = module.to(devices.accelerator.device)
     if devices.is_sharded:
-        for layer in [one for one in module.modules() if isinstance(one, Block | TwoWayLayer)]:
+        for layer in [one for one in module.modules() if isinstance(one, _LAYERS)]:
             fully_shard(layer)
         fully_shard(module)
         return module

@@ -38,7 +38,7 @@ _TIMED_STEPS = 3
 class FineTuneConfig(TrainConfig):
     """A run that begins from a trained model. lora: which low-rank updates learn in place of the weights, None for none.
 
-    strength: of the way from the start weights to the trained ones, how much the delivered model goes; half of it keeps
+    strength: of the way from the start weights to the trained ones, how much the delivered model goes; a part of it keeps
     most of what was gained and far more of what was known (Wortsman et al. 2021).
     """
 

@@ -24,7 +24,7 @@ from segloop.train.checkpoint import load_checkpoint
 from segloop.train.devices import Sharding, start_devices
 from segloop.train.distill import split_images
 from segloop.train.loop import SCORE_NAME, Progress, Weights, train
-from segloop.train.mae_step import MaeBatch, MaeImages, MaeRunConfig, mae_step
+from segloop.train.mae_step import MaeBatch, MaeImages, MaeRunConfig, mae_step, num_visible
 from segloop.train.pictures import write_picture
 from segloop.train.run import MODEL_NAME, share_batch, write_config
 from segloop.weights.mae import load_mae, save_mae
@@ -46,11 +46,12 @@ def run_mae(
     """Pretrain in `folder`, going on from its checkpoint if there is one; returns folder/model.safetensors.
 
     That is an autoencoder, whose encoder a recipe of the promptable model takes as its start. data: images, folders,
-    patterns or tars; one image in 25 is held out, and num_validation of those are looked at. start: an autoencoder to begin
-    from. Every process that torchrun starts calls this. Raises InputError for data or weights that do not fit.
+    patterns or tars, without the run's own pictures; one image in 25 is held out, and num_validation of those are looked at.
+    start: an autoencoder to begin from. Every process that torchrun starts calls this. Raises InputError for data or weights
+    that do not fit.
     """
     target = Path(folder)
-    learned, held_out = split_images(find_images(data).images)
+    learned, held_out = split_images(find_images(data, exclude=target).images)
     model = build_autoencoder(config, start)
     sizes = model.config
     source = MaeImages(
@@ -92,13 +93,18 @@ def run_mae(
 
 
 def build_autoencoder(config: MaeRunConfig, start: str | Path | None = None) -> MaskedAutoencoder:
-    """The recipe's model, its random part decided by the seed; InputError for start weights of other sizes."""
+    """The recipe's model, its random part decided by the seed; InputError for start weights that do not fit it."""
     torch.manual_seed(config.seed)
     try:
         wanted = mae_config(config.model, config.input_size)
         model = MaskedAutoencoder(wanted)
     except ValueError as error:
         raise InputError(str(error)) from error
+    num_patches = wanted.grid_size**2
+    if not 0 < num_visible(num_patches, config.hidden) < num_patches:
+        raise InputError(
+            f"hiding {config.hidden} of {num_patches} patches leaves none to see, or none to guess"
+        )
     if start is None:
         return model
     begun = load_mae(start)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -88,7 +89,7 @@ class MaeImages:
     def item(self, number: int) -> MaeItem:
         """Image of draw `number`, cropped and perhaps mirrored; InputError names one that cannot be read."""
         turn, place = divmod(number, len(self.images))
-        order = np.random.default_rng((self.seed, turn)).permutation(len(self.images))
+        order = _order_of_round(self.seed, turn, len(self.images))
         rng = np.random.default_rng((self.seed, turn, place))
         file = self.images[int(order[place])]
         try:
@@ -106,13 +107,25 @@ class MaeImages:
     def collate(self, items: Sequence[MaeItem]) -> MaeBatch:
         """Put images side by side."""
         orders = torch.from_numpy(np.stack([item.order for item in items]))
-        seen = int(orders.shape[1] * (1.0 - self.hidden))
+        seen = num_visible(orders.shape[1], self.hidden)
         return MaeBatch(
             images=torch.from_numpy(np.stack([item.image for item in items])),
             visible=orders[:, :seen],
             hidden=orders[:, seen:],
             names=tuple(item.name for item in items),
         )
+
+
+def num_visible(num_patches: int, hidden: float) -> int:
+    """How many of so many patches are seen where this share is hidden."""
+    return int(num_patches * (1.0 - hidden))
+
+
+# To shuffle a million images takes longer than to read one, and a batch may lie in two rounds.
+@lru_cache(maxsize=2)
+def _order_of_round(seed: int, turn: int, count: int) -> npt.NDArray[np.int64]:
+    """The images' places in a round through all."""
+    return np.random.default_rng((seed, turn)).permutation(count)
 
 
 def mae_step(model: MaskedAutoencoder, batch: MaeBatch, number: int) -> StepOutput:

@@ -64,15 +64,13 @@ def test_true_boxes_with_noise(toy_export: ExportReport, data: Path, tmp_path: P
         ["rectangles", "2", "2", "0.2"],
     ]
     report = json.loads((out / "instances.json").read_text())
-    assert report["settings"] == {"boxes": "truth"}
+    assert report["settings"] == {"boxes": "truth", "model": str(toy_export.folder)}
     assert report["datasets"][0]["protocol"]["noise"] == [0, 0.2]
     rows = [json.loads(line) for line in (out / "instances.jsonl").read_text().splitlines()]
-    assert [(row["image"], row["noise"]) for row in rows] == [
-        ("0", 0),
-        ("0", 0.2),
-        ("1", 0),
-        ("1", 0.2),
-    ]
+    of_boxes = [(row["image"], row["noise"]) for row in rows if "annotation_id" in row]
+    of_images = [(row["image"], row["noise"]) for row in rows if "counts" in row]
+    assert of_boxes == of_images == [("0", 0), ("0", 0.2), ("1", 0), ("1", 0.2)]
+    assert len(rows) == 8
     code, _, error = run(*arguments, "--noise", "0.5", "--one-class")
     assert code == 2
     assert "noise [0.0, 0.2] (now [0.5])" in error

@@ -48,6 +48,24 @@ def test_two_runs_side_by_side(two_runs: tuple[str, str], tmp_path: Path) -> Non
     assert first["machine"]["processors"] >= 1
 
 
+def test_the_best_and_the_worst_are_drawn_where_there_are_data(
+    two_runs: tuple[str, str], data: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "report"
+    code, _, error = run("report", *two_runs, "-o", str(out), "--data", str(data))
+    assert (code, error) == (0, "")
+    sheets = [f"best-median-and-worst-rectangles-{label}.png" for label in ("center", "random")]
+    assert all((out / name).stat().st_size > 1000 for name in sheets)
+    assert all(f"]({name})" in (out / "report.md").read_text() for name in sheets)
+    assert (out / "report.html").read_text().count("data:image/png;base64,") == 4
+    code, _, error = run(
+        "report", two_runs[0], "-o", str(out), "--data", str(data), "--model", "default"
+    )
+    assert code == 2
+    assert "name the one that was scored by --model" in error
+    assert len(error.strip().splitlines()) == 1
+
+
 def test_bad_input_is_one_line(two_runs: tuple[str, str], tmp_path: Path) -> None:
     first, _ = two_runs
     out = str(tmp_path / "report")

@@ -36,3 +36,13 @@ def test_the_compact_model_goes_on_as_it_was_trained() -> None:
 def test_an_unknown_method_is_one_line() -> None:
     with pytest.raises(InputError, match="no method 'prompt'; there are lora, decoder, full"):
         finetune_recipe("prompt", model_config("toy"), start="toy")
+
+
+def test_the_strength_is_the_methods_own_or_what_is_asked_for() -> None:
+    toy = model_config("toy")
+    assert finetune_recipe("lora", toy, start="toy").strength == 0.35
+    assert finetune_recipe("full", toy, start="toy").strength == 1.0
+    assert finetune_recipe("lora", toy, start="toy", strength=0.0).strength == 0.0
+    for strength in (-0.1, 1.5, float("nan")):
+        with pytest.raises(InputError, match="the strength lies between 0 and 1, got"):
+            finetune_recipe("lora", toy, start="toy", strength=strength)

@@ -27,8 +27,8 @@ from segloop.cli.options import DeviceOption, ModelOption, OutOption, ThreadsOpt
 from segloop.errors import InputError
 
 if TYPE_CHECKING:
+    from segloop.data.sample import SampleSet
     from segloop.evaluate.detections import Boxes
-    from segloop.evaluate.truth import SampleSource
 
 
 def evaluate_instances(
@@ -87,7 +87,7 @@ def evaluate_instances(
     for one, found in zip(sets, opened, strict=True):
         evaluate = partial(score_instances, load, boxes=found, protocol=protocol)
         results += score_sets("instances", [one], evaluate, settings, Running(out, jobs, redo))
-    written = write_instances(out, results, boxes)
+    written = write_instances(out, results, boxes, model=model)
     typer.echo(instances_table(results), nl=False)
     typer.echo(f"\n{written}")
 
@@ -99,7 +99,7 @@ def _levels(text: str) -> tuple[float, ...]:
         raise InputError(f"--noise {text!r}: give shares such as 0,0.05,0.1") from error
 
 
-def _open_boxes(boxes: str, one: EvaluationSet[SampleSource], device: str) -> Boxes:
+def _open_boxes(boxes: str, one: EvaluationSet[SampleSet], device: str) -> Boxes:
     from segloop.data.coco_instances import CocoInstances
     from segloop.evaluate.detections import FileBoxes, ModelBoxes, TruthBoxes
 

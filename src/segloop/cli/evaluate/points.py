@@ -81,7 +81,7 @@ def evaluate_points(
     if baselines:
         evaluate_floors = partial(evaluate_baselines, limit=limit, seed=seed)
         floors = score_sets("baselines", sets, evaluate_floors, {}, running)
-    written = write_points(out, results, floors)
+    written = write_points(out, results, floors, model=model)
     typer.echo(points_table(results, floors), nl=False)
     if comparison := beside_known(results):
         typer.echo(f"\n{comparison}", nl=False)

@@ -2,53 +2,89 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from segloop.cli.options import OutOption
+from segloop.cli.options import DeviceOption, OutOption, ThreadsOption
 from segloop.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from segloop.evaluate.comparison import GroupOf
+    from segloop.evaluate.plots import Plot
+    from segloop.evaluate.runs import Run
+    from segloop.predict.predictor import Predictor
+
+
+FoldersArgument = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="FOLDER...",
+        help="Results of one evaluation; the first is what the others are held against.",
+        show_default=False,
+    ),
+]
+ByOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="category|size", help="Also split every number by it.", show_default=False
+    ),
+]
+GroupsOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE.csv",
+        help="Also split by a table with the columns image, group (and annotation_id).",
+        show_default=False,
+    ),
+]
+ScoredDataOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="TAR_OR_FOLDER|SET=FOLDER|JSON=FOLDER",
+        help="What was scored: draws the best, median and worst objects of points or instances. May be repeated.",
+        show_default=False,
+    ),
+]
+ScoredModelOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME|PATH",
+        help="With --data, the model that was scored, where it lies elsewhere now.",
+        show_default=False,
+    ),
+]
+SeedOption = Annotated[
+    int, typer.Option(help="Of the intervals, and as given for the run with --data.")
+]
 
 
 def evaluate_report(
-    folders: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="FOLDER...",
-            help="Results of one evaluation; the first is what the others are held against.",
-            show_default=False,
-        ),
-    ],
+    folders: FoldersArgument,
     out: OutOption,
-    by: Annotated[
-        str | None,
-        typer.Option(
-            metavar="category|size", help="Also split every number by it.", show_default=False
-        ),
-    ] = None,
-    groups: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE.csv",
-            help="Also split by a table with the columns image, group (and annotation_id).",
-            show_default=False,
-        ),
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Of the intervals.")] = 0,
+    by: ByOption = None,
+    groups: GroupsOption = None,
+    data: ScoredDataOption = None,
+    model: ScoredModelOption = None,
+    device: DeviceOption = "cpu",
+    threads: ThreadsOption = None,
+    seed: SeedOption = 0,
 ) -> None:
     """Put results side by side, with plots, and say which differences exceed chance.
 
     Writes FOLDER/report.md with its plots, and FOLDER/report.html, a page that
-    needs nothing else.
+    needs nothing else. With --data the model predicts some objects anew; a
+    model or data other than those that were scored are refused.
 
     [bold]Examples[/bold]
 
       segloop evaluate report before after -o report
       segloop evaluate report scores -o report --by size
+      segloop evaluate report scores -o report --data davis.tar
       segloop evaluate report scores -o report --groups people.csv
     """
     from segloop.cli.results import prepare_folder
@@ -64,15 +100,35 @@ def evaluate_report(
     groupings = (
         [one for run in runs for one in group_scores(run, group_of, seed)] if group_of else []
     )
-    plots = draw_plots(runs)
+    plots = [*draw_plots(runs)]
+    if data:
+        plots += _sheets(runs, data, model, device, threads, seed)
     prepare_folder(out)
     tables = report_tables(runs, lines, groupings)
     title = f"{runs[0].task}: {', '.join(run.label for run in runs)}"
-    names = {f"{plot.title.lower().replace(' ', '-')}.png": plot for plot in plots}
+    names = {f"{re.sub('[^a-z0-9]+', '-', plot.title.lower())}.png": plot for plot in plots}
     for name, plot in names.items():
         (out / name).write_bytes(plot.png)
     write_text(out / "report.md", as_markdown(title, tables, names))
     typer.echo(write_text(out / "report.html", as_html(title, tables, plots)))
+
+
+def _sheets(
+    runs: Sequence[Run],
+    data: Sequence[str],
+    model: str | None,
+    device: str,
+    threads: int | None,
+    seed: int,
+) -> Sequence[Plot]:
+    from segloop.cli.evaluate.running import open_sets
+    from segloop.evaluate.sheet import draw_sheets
+    from segloop.predict.predictor import load
+
+    def load_scored(name: str | None) -> Predictor:
+        return load(model or name or "default", device=device, threads=threads)
+
+    return draw_sheets(runs, [one.samples for one in open_sets(data, seed)], load_scored)
 
 
 def _group_of(by: str | None, groups: Path | None) -> GroupOf | None:

@@ -17,8 +17,9 @@ from segloop.cli.console import LOG_SECONDS, progress_bar
 from segloop.errors import InputError
 
 if TYPE_CHECKING:
+    from segloop.data.sample import SampleSet
     from segloop.evaluate.run import Journal
-    from segloop.evaluate.truth import Progress, SampleSource
+    from segloop.evaluate.truth import Progress
     from segloop.predict.predictor import Predictor
 
 Result = TypeVar("Result")
@@ -86,13 +87,13 @@ class Evaluate(Protocol[DatasetIn, ResultOut]):
         ...
 
 
-def open_sets(data: Sequence[str], seed: int = 0) -> list[EvaluationSet[SampleSource]]:
+def open_sets(data: Sequence[str], seed: int = 0) -> list[EvaluationSet[SampleSet]]:
     """The datasets at these paths, under these names as SET=FOLDER, or of these annotations as FILE.json=FOLDER.
 
     Raises InputError that names what cannot be opened. What a file of annotations holds tells COCO's layout from LVIS's.
     seed draws the images of a set that is too large to be scored whole.
     """
-    opened: list[EvaluationSet[SampleSource]] = []
+    opened: list[EvaluationSet[SampleSet]] = []
     for text in data:
         name, equals, folder = text.partition("=")
         if equals and name.endswith(".json"):
@@ -107,7 +108,7 @@ def open_sets(data: Sequence[str], seed: int = 0) -> list[EvaluationSet[SampleSo
     return opened
 
 
-def _open_sa1b(text: str) -> list[EvaluationSet[SampleSource]]:
+def _open_sa1b(text: str) -> list[EvaluationSet[SampleSet]]:
     from segloop.data.sa1b import find_sa1b, open_sa1b
 
     opened = [(path, open_sa1b(path)) for path in find_sa1b([text])]
@@ -118,14 +119,14 @@ def _stamp(path: str | Path) -> str:
     return stamp_of([path] if isinstance(path, Path) else [], [str(path)] * isinstance(path, str))
 
 
-def _open_instances(annotations: Path, images: Path) -> EvaluationSet[SampleSource]:
+def _open_instances(annotations: Path, images: Path) -> EvaluationSet[SampleSet]:
     from segloop.data.lvis import open_instances
 
     dataset = open_instances(annotations, images)
     return EvaluationSet(dataset.name, dataset, stamp_of([annotations, images]))
 
 
-def _open_named(name: str, folder: str, seed: int) -> EvaluationSet[SampleSource]:
+def _open_named(name: str, folder: str, seed: int) -> EvaluationSet[SampleSet]:
     from segloop.data.sets.registry import open_set
 
     listed = open_set(name, folder, seed=seed)

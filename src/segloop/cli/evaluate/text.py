@@ -26,8 +26,8 @@ from segloop.errors import InputError
 
 if TYPE_CHECKING:
     from segloop.backends.base import BackendSpec
+    from segloop.data.sample import SampleSet
     from segloop.evaluate.text import TextProtocol, TextResult
-    from segloop.evaluate.truth import SampleSource
     from segloop.evaluate.vocabulary import Vocabulary
     from segloop.predict.predictor import Predictor
 
@@ -94,7 +94,7 @@ def evaluate_text(
 
 
 def _vocabularies(
-    sets: Sequence[EvaluationSet[SampleSource]],
+    sets: Sequence[EvaluationSet[SampleSet]],
     spec: BackendSpec,
     vectors: str,
     device: str,
@@ -117,7 +117,7 @@ def _vocabularies(
 def _score(
     load: Callable[[], Predictor],
     identity: str,
-    one: EvaluationSet[SampleSource],
+    one: EvaluationSet[SampleSet],
     vocabulary: Vocabulary,
     protocol: TextProtocol,
     running: Running,

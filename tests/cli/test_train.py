@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import zlib
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from typer.testing import CliRunner, Result
 
 import segloop
 from segloop.cli.main import build_app
-from segloop.cli.train import RECIPES, change, find_recipe
+from segloop.cli.train import RECIPES, change, find_recipe, parse_weights
+from segloop.errors import InputError
 from segloop.geometry.rle import encode_rle
 from segloop.model.config import model_config
 
@@ -137,3 +139,26 @@ def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
     result = run("toy", "--data", tmp_path, "-o", tmp_path / "run")
     assert result.exit_code == 2
     assert "SA-1B layout" in result.stderr
+
+
+def test_weights_of_sets_come_before_the_recipes_own() -> None:
+    weights = parse_weights(["co*=2", "people=0"])
+    config = change(find_recipe("compact", RECIPES), weights=weights)
+    assert list(config.data.weights)[:2] == ["co*", "people"]
+    assert (config.data.weights["people"], config.data.weights["coco"]) == (0.0, 0.42)
+    for text in ("coco", "=2", "coco=-1", "coco=nan", "coco=inf", "coco=much"):
+        with pytest.raises(InputError, match=f"--weight {text}: give a set and a number"):
+            parse_weights([text])
+
+
+def test_what_cannot_be_read_is_skipped_counted_and_named(shapes: Path, tmp_path: Path) -> None:
+    data = shutil.copytree(shapes, tmp_path / "data")
+    (data / "shape_1.png").write_bytes(b"no picture")
+    out = tmp_path / "run"
+    arguments = ("toy", "--data", data, "-o", out, "--steps", 2, "--batch-size", 4)
+    done = run(*arguments, "--validate", 0, "--weight", "data=2")
+    assert done.exit_code == 0, done.output
+    (line,) = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    problems = (out / "skipped.txt").read_text().splitlines()
+    assert line["skipped"] == len(problems) > 0
+    assert {problem.partition(":")[0] for problem in problems} == {"data/shape_1"}

@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 
 from segloop.data.augment import (
+    LARGE_SCALE_JITTER,
     NO_AUGMENTATION,
     Augmentation,
+    View,
     change_color,
+    choose_view,
     whole_window,
     zoom_window,
 )
@@ -98,3 +101,44 @@ def test_a_grey_picture_stays_grey() -> None:
     grey = np.random.default_rng(0).integers(0, 256, (9, 9, 1)).astype(np.uint8)
     changed = change_color(np.repeat(grey, 3, axis=2), 0.4, np.random.default_rng(2))
     assert np.abs(changed.astype(int) - changed[..., :1]).max() <= 1
+
+
+def views(
+    augmentation: Augmentation, image_hw: tuple[int, int], input_size: int, count: int = 300
+) -> list[View]:
+    rng = np.random.default_rng(0)
+    boxes = [(30.0, 20.0, 10.0, 10.0)]
+    return [choose_view(boxes, image_hw, input_size, augmentation, rng) for _ in range(count)]
+
+
+def test_jitter_scales_the_long_side_evenly_and_cuts_what_is_more() -> None:
+    scales, places = [], set()
+    for view in views(LARGE_SCALE_JITTER, (300, 400), 128, 2000):
+        x0, y0, x1, y1 = view.window
+        assert 0 <= x0 < x1 <= 400
+        assert 0 <= y0 < y1 <= 300
+        if view.filled < 1.0:
+            assert view.window == (0, 0, 400, 300)
+            scales.append(view.filled)
+        else:
+            assert y1 - y0 == min(300, x1 - x0)
+            scales.append(400 / (x1 - x0))
+            places.add((x0, y0))
+    assert (min(scales), max(scales)) == pytest.approx((0.1, 2.0), abs=0.01)
+    assert np.mean(scales) == pytest.approx(1.05, abs=0.04)
+    assert len(places) > 500
+
+
+def test_only_images_larger_than_the_input_are_cropped_at_their_own_resolution() -> None:
+    always = Augmentation(large=1.0)
+    for view in views(always, (90, 400), 128):
+        x0, y0, x1, y1 = view.window
+        assert (x1 - x0, y1 - y0, y0, view.filled) == (128, 90, 0, 1.0)
+        assert 0 <= x0 <= 272
+    assert set(views(always, (90, 128), 128)) == {View((0, 0, 128, 90))}
+    share = np.mean([v.window[2] < 400 for v in views(Augmentation(large=0.3), (90, 400), 128)])
+    assert share == pytest.approx(0.35, abs=0.1)
+
+
+def test_without_changes_the_whole_is_seen() -> None:
+    assert set(views(NO_AUGMENTATION, (300, 400), 128)) == {View((0, 0, 400, 300))}

@@ -212,6 +212,32 @@ def test_a_flip_is_a_mirror_of_the_content(dataset: SA1BDataset) -> None:
         np.testing.assert_array_equal(one.truths[:, :, ::-1], other.truths)
 
 
+def test_a_shrunk_image_and_its_truths_lie_in_the_corner(dataset: SA1BDataset) -> None:
+    half = stream_of(dataset, augmentation=Augmentation(jitter=(0.5, 0.5)), min_pixels=1)
+    for small, large in zip(draw(half, 6), draw(stream_of(dataset), 6), strict=True):
+        assert not small.truths[:, 16:].any()
+        assert not small.truths[:, :, 16:].any()
+        assert not small.image[:, 32:].any()
+        assert not small.image[:, :, 32:].any()
+        assert small.image[:, :16, :16].any()
+        share = small.truths.sum() / large.truths.sum()
+        assert share == pytest.approx(0.25, abs=0.1)
+
+
+def test_a_jittered_truth_lies_on_its_pixels(dataset: SA1BDataset) -> None:
+    jittered = stream_of(dataset, augmentation=Augmentation(jitter=(0.4, 2.0), flip=0.5))
+    for item in draw(jittered, 30):
+        picture = item.image.transpose(1, 2, 0) * PIXEL_STD + PIXEL_MEAN
+        coarse = cv2.resize(picture, (32, 32), interpolation=cv2.INTER_AREA)
+        for truth in item.truths:
+            inside = cv2.erode(truth.astype(np.uint8), CROSS).astype(np.bool_)
+            if inside.sum() < 4:
+                continue
+            color = np.median(coarse[inside], axis=0)
+            assert np.abs(coarse[inside] - color).mean() < 12
+            assert np.abs(COLORS - color).sum(axis=1).min() < 60
+
+
 def test_padding_is_zero_after_normalising(dataset: SA1BDataset) -> None:
     item = draw(stream_of(dataset, augmentation=Augmentation(color=1.0)), 1)[0]
     height = int(item.name.removeprefix("img_")) + 60

@@ -67,13 +67,37 @@ def test_a_step_holds_the_same_items_however_it_is_divided(
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])
-def test_what_is_wrong_with_the_data_is_one_line(
+def test_where_nothing_can_be_used_it_is_one_line(
     shapes_tar: Path, small_config: TrainConfig, num_workers: int
 ) -> None:
     content = shapes_tar.read_bytes()
     shapes_tar.write_bytes(content.replace(b"\x89PNG", b"junk"))
     data = dataclasses.replace(small_config.data, num_workers=num_workers)
     config = dataclasses.replace(small_config, data=data)
-    with pytest.raises(InputError, match="shapes/shape_") as caught:
+    with pytest.raises(
+        InputError, match="20 items in a row cannot be used: shapes/shape_"
+    ) as caught:
         drawn(config, open_sa1b(shapes_tar))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_another_item_stands_in_for_a_damaged_one(
+    shapes_tar: Path, small_config: TrainConfig, num_workers: int
+) -> None:
+    shapes = open_sa1b(shapes_tar)
+    data = dataclasses.replace(small_config.data, num_workers=num_workers)
+    config = dataclasses.replace(small_config, data=data, num_steps=6)
+    whole = drawn(config, shapes)
+    # The first image of the tar alone: its signature comes first.
+    shapes_tar.write_bytes(shapes_tar.read_bytes().replace(b"\x89PNG", b"junk", 1))
+    problems: list[str] = []
+    source = sam_items(build_stream(config, (open_sa1b(shapes_tar),)))
+    found = list(batches(source, config, on_skip=problems.append))
+    assert problems
+    assert {line.partition(":")[0] for line in problems} == {"shapes/shape_0"}
+    assert sum("shape_0" in part.names for (part,) in whole) > 0
+    for (before,), (after,) in zip(whole, found, strict=True):
+        assert "shape_0" not in after.names
+        if "shape_0" not in before.names:
+            assert_same(before, after)

@@ -3,10 +3,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from segloop.errors import InputError
-from segloop.train.metrics import METRICS_NAME, MetricWriter
+from segloop.train.metrics import METRICS_NAME, SKIPPED_NAME, MetricWriter, SkippedItems
+from segloop.train.pictures import write_picture
 
 
 def lines_of(folder: Path) -> list[dict[str, float]]:
@@ -49,11 +51,16 @@ def test_events_for_tensorboard_lie_beside(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+    picture = write_picture(tmp_path, 20, np.full((6, 9, 3), 80, dtype=np.uint8))
     with MetricWriter(tmp_path, 0) as writer:
         writer.write(20, {"loss": 1.5})
+        writer.show(20, picture)
+        writer.show(40, picture.with_name("none.png"))
     events = EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
     assert [(event.step, event.value) for event in events.Scalars("loss")] == [(20, 1.5)]
+    (image,) = events.Images("validation")
+    assert (image.step, image.width, image.height) == (20, 9, 6)
 
 
 def test_a_folder_that_cannot_be_is_one_line(tmp_path: Path) -> None:
@@ -73,3 +80,13 @@ def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
         with pytest.raises(InputError, match="No space left") as caught:
             writer.write(20, {"loss": 1.0})
     assert "\n" not in str(caught.value)
+
+
+def test_what_was_skipped_is_counted_even_where_it_cannot_be_written(tmp_path: Path) -> None:
+    skipped = SkippedItems(tmp_path)
+    skipped.add("a.png: no picture")
+    skipped.add("b.png: no picture")
+    assert (tmp_path / SKIPPED_NAME).read_text() == "a.png: no picture\nb.png: no picture\n"
+    nowhere = SkippedItems(tmp_path / "nowhere")
+    nowhere.add("c.png")
+    assert (skipped.count, nowhere.count) == (2, 1)

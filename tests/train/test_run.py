@@ -121,6 +121,16 @@ def test_the_mixture_goes_by_the_names_of_the_datasets(
     assert stream.seed == small_config.seed
 
 
+def test_a_mixture_may_weigh_images_and_go_by_patterns(
+    shapes: SA1BDataset, small_config: TrainConfig
+) -> None:
+    weights = {"manual_1": 3.0, "manual*": 10.0}
+    data = dataclasses.replace(small_config.data, weights=weights, weighs_images=True)
+    sets = tuple(SA1BDataset(name, shapes._entries) for name in ("manual_7", "sa_7", "manual_1"))
+    stream = build_stream(dataclasses.replace(small_config, data=data), sets)
+    assert stream.weights == (10.0 * len(shapes), len(shapes), 3.0 * len(shapes))
+
+
 def test_an_input_size_must_fit_the_grid(shapes: SA1BDataset, small_config: TrainConfig) -> None:
     with pytest.raises(InputError, match="multiple of 32, got 100"):
         build_stream(dataclasses.replace(small_config, input_size=100), (shapes,))

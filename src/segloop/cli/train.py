@@ -30,6 +30,7 @@ RECIPES = {
     "vit_l": "segloop.train.recipes.sam",
     "vit_h": "segloop.train.recipes.sam",
     "generator": "segloop.train.recipes.sam",
+    "all_stages": "segloop.train.recipes.sam",
 }
 _SCORED = ("1 click", "3 clicks", "box")
 
@@ -61,6 +62,15 @@ GlobalBatchOption = Annotated[
 ]
 RateOption = Annotated[float | None, typer.Option(help="Peak learning rate.", show_default=False)]
 SeedOption = Annotated[int | None, typer.Option(help="Decides every choice.", show_default=False)]
+WeightOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--weight",
+        metavar="SET=NUMBER",
+        help="How often a set is drawn, against 1 of a set not named; SET may hold * and ?. Repeatable.",
+        show_default=False,
+    ),
+]
 WorkersOption = Annotated[
     int | None,
     typer.Option(
@@ -93,6 +103,7 @@ def train(
     learning_rate: RateOption = None,
     precision: PrecisionOption = None,
     seed: SeedOption = None,
+    weight: WeightOption = None,
     workers: WorkersOption = None,
     compiles: CompileOption = False,
     shard: ShardOption = False,
@@ -125,6 +136,7 @@ def train(
         learning_rate=learning_rate,
         precision=precision,
         seed=seed,
+        weights=parse_weights(weight),
         workers=workers,
         compiles=compiles,
     )
@@ -159,6 +171,7 @@ def change(
     learning_rate: float | None = None,
     precision: str | None = None,
     seed: int | None = None,
+    weights: dict[str, float] | None = None,
     workers: int | None = None,
     compiles: bool = False,
 ) -> Any:
@@ -166,6 +179,7 @@ def change(
     if precision not in (None, "float32", "bfloat16"):
         raise InputError(f"--precision is float32 or bfloat16, got {precision!r}")
     kept = None if batch_size else config.global_batch
+    chosen = weights or {}
     return replace(
         config,
         input_size=input_size or config.input_size,
@@ -177,10 +191,25 @@ def change(
         data=replace(
             config.data,
             batch_size=batch_size or config.data.batch_size,
+            weights=chosen | {k: v for k, v in config.data.weights.items() if k not in chosen},
             num_workers=config.data.num_workers if workers is None else workers,
         ),
         optim=replace(config.optim, learning_rate=learning_rate or config.optim.learning_rate),
     )
+
+
+def parse_weights(texts: Sequence[str] | None) -> dict[str, float]:
+    """The numbers of --weight by set; InputError for what is none."""
+    weights = {}
+    for text in texts or ():
+        name, _, number = text.rpartition("=")
+        try:
+            weights[name] = float(number)
+        except ValueError:
+            weights[name] = -1.0
+        if not name or not 0 <= weights[name] < float("inf"):
+            raise InputError(f"--weight {text}: give a set and a number from 0 up, as in manual=10")
+    return weights
 
 
 def sharding(shard: bool) -> Sharding:
@@ -190,11 +219,15 @@ def sharding(shard: bool) -> Sharding:
 
 def reporter(bar: Any) -> Callable[[Progress], None]:
     """Shows a run's progress on a bar."""
-    return lambda state: bar.update(
-        state.step,
-        state.num_steps,
-        f"loss {state.loss:.3f}  {state.images_per_second:.1f} images/s",
-    )
+    from segloop.train.metrics import SKIPPED_NAME
+
+    def show(state: Progress) -> None:
+        note = f"loss {state.loss:.3f}  {state.images_per_second:.1f} images/s"
+        if state.num_skipped:
+            note += f"  {state.num_skipped} skipped, see {SKIPPED_NAME}"
+        bar.update(state.step, state.num_steps, note)
+
+    return show
 
 
 def validation_on(data: Sequence[str], limit: int, device: str, folder: Path) -> ValidateSam | None:

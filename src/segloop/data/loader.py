@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from segloop.data.augment import Augmentation, Window, change_color, whole_window, zoom_window
+from segloop.data.augment import Augmentation, View, change_color, choose_view
 from segloop.data.sample import Annotation, SampleSet
 from segloop.data.transforms import normalize_and_pad, resize_image
 from segloop.errors import InputError
@@ -89,23 +89,17 @@ class SampleStream:
         usable = [one for one in sample.annotations if not one.is_crowd and one.area > 0]
         if not usable:
             return None
-        image_hw = sample.image.shape[:2]
-        window = whole_window(image_hw)
-        if rng.random() < self.augmentation.zoom:
-            chosen = usable[int(rng.integers(len(usable)))]
-            window = zoom_window(chosen.bbox_xywh, image_hw, self.augmentation, rng)
+        boxes = [one.bbox_xywh for one in usable]
+        view = choose_view(boxes, sample.image.shape[:2], self.input_size, self.augmentation, rng)
         flips = rng.random() < self.augmentation.flip
         try:
-            truths = self._truths(usable, window, flips, rng)
+            truths = self._truths(usable, view, flips, rng)
         except InputError as error:
             raise InputError(f"{dataset.name}/{sample.name}: {error}") from error
         if not truths:
             return None
-        x0, y0, x1, y1 = window
-        content = sample.image[y0:y1, x0:x1]
-        content = resize_image(
-            content, Frame(content.shape[:2], self.input_size, self.logit_size).content_hw
-        )
+        x0, y0, x1, y1 = view.window
+        content = resize_image(sample.image[y0:y1, x0:x1], self._frame(view).content_hw)
         if flips:
             content = np.ascontiguousarray(content[:, ::-1])
         if rng.random() < self.augmentation.color:
@@ -113,28 +107,35 @@ class SampleStream:
         image = normalize_and_pad(content, self.input_size)
         return TrainingItem(sample.name, image, np.stack(truths), int(rng.integers(2**31)))
 
+    def _frame(self, view: View) -> Frame:
+        """Where the window lies in the part of the input that it fills: a whole number of logit pixels."""
+        x0, y0, x1, y1 = view.window
+        side = max(1, round(self.logit_size * view.filled))
+        return Frame((y1 - y0, x1 - x0), side * self.input_size // self.logit_size, side)
+
     def _truths(
-        self, annotations: list[Annotation], window: Window, flips: bool, rng: np.random.Generator
+        self, annotations: list[Annotation], view: View, flips: bool, rng: np.random.Generator
     ) -> list[BoolArray]:
         truths: list[BoolArray] = []
         for position in rng.permutation(len(annotations)):
-            truth = self._truth(annotations[int(position)], window, flips)
+            truth = self._truth(annotations[int(position)], view, flips)
             if truth is not None:
                 truths.append(truth)
             if len(truths) == self.max_masks:
                 break
         return (truths * self.repeats)[: self.max_masks]
 
-    def _truth(self, annotation: Annotation, window: Window, flips: bool) -> BoolArray | None:
-        x0, y0, x1, y1 = window
+    def _truth(self, annotation: Annotation, view: View, flips: bool) -> BoolArray | None:
+        x0, y0, x1, y1 = view.window
         mask = annotation.mask()[y0:y1, x0:x1]
         share = mask.mean()
         if share == 0 or share > 0.9:
             return None
         if flips:
             mask = mask[:, ::-1]
-        frame = Frame((y1 - y0, x1 - x0), self.input_size, self.logit_size)
-        truth = shrink_mask(mask, frame)
+        frame = self._frame(view)
+        truth = np.zeros((self.logit_size, self.logit_size), dtype=np.bool_)
+        truth[: frame.logit_size, : frame.logit_size] = shrink_mask(mask, frame)
         return truth if truth.sum() >= self.min_pixels else None
 
 

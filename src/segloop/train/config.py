@@ -11,13 +11,18 @@ from segloop.train.losses import IOU_WEIGHT
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Which datasets, how mixed, how prepared; weights by dataset name, 1 where not named."""
+    """Which datasets, how mixed, how prepared.
+
+    weights: how often a dataset is drawn, by its name or a pattern such as "manual*", the first that fits; 1 where none
+    does. weighs_images: they are weights of each image, so that a dataset of twice the images is drawn twice as often.
+    """
 
     batch_size: int = 4
     max_masks: int = 8
     repeats: int = 1
     augmentation: Augmentation = NO_AUGMENTATION
     weights: dict[str, float] = field(default_factory=dict)
+    weighs_images: bool = False
     num_workers: int = 1
 
 

@@ -39,8 +39,9 @@ from segloop.train.devices import (
 )
 from segloop.train.failed_batch import save_failed_batch
 from segloop.train.items import ItemSource, Share, batches
-from segloop.train.metrics import MetricWriter
+from segloop.train.metrics import MetricWriter, SkippedItems
 from segloop.train.optim import build_optimizer, learning_rate, set_learning_rate, update_mean
+from segloop.train.pictures import picture_path
 from segloop.train.step import Mean, Step, TrainBatch
 from segloop.train.throughput import StepClock, peak_flops
 from segloop.weights.load import write_safetensors
@@ -55,13 +56,14 @@ Save = Callable[[Weights, Path], None]
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands, for whoever shows it; seconds_left is an estimate."""
+    """Where a run stands, for whoever shows it; seconds_left is an estimate, num_skipped what could not be used so far."""
 
     step: int
     num_steps: int
     loss: float
     images_per_second: float
     seconds_left: float
+    num_skipped: int = 0
 
 
 def train(
@@ -93,8 +95,9 @@ def train(
     share = Share(accelerator.process_index, accelerator.num_processes)
     is_first = accelerator.is_main_process
     with MetricWriter(folder if is_first else None, first_step) as writer:
-        watch = _Watch(config, devices, flops, report if is_first else None)
-        steps = watch.clock.timed(batches(source, config, first_step, share))
+        skipped = SkippedItems(folder)
+        watch = _Watch(config, devices, flops, report if is_first else None, skipped)
+        steps = watch.clock.timed(batches(source, config, first_step, share, skipped.add))
         for number, parts in enumerate(steps, start=first_step):
             metrics, norm = run.update(parts, number)
             watch.add(parts)
@@ -112,6 +115,7 @@ def train(
                         with torch.random.fork_rng(devices=[]):
                             found = validate(weights, done)
                         writer.write(done, found)
+                        writer.show(done, picture_path(folder, done))
                         run.keep_best(weights, found, save)
                     accelerator.wait_for_everyone()
             if done % config.checkpoint_every == 0 or is_last:
@@ -243,8 +247,11 @@ class _Watch:
         devices: Devices,
         flops: Callable[[Any], int] | None,
         report: Callable[[Progress], None] | None,
+        skipped: SkippedItems,
     ) -> None:
         self.clock = StepClock()
+        self._devices = devices
+        self._skipped = skipped
         self._num_steps = config.num_steps
         self._num_processes = devices.accelerator.num_processes
         self._flops = flops
@@ -269,9 +276,11 @@ class _Watch:
         operations = None if self._flops is None else self._operations
         speed = elapsed.speed(self._images, operations, self._peak)
         speed["images_per_second"] *= self._num_processes
+        num_skipped = int(sum_over_processes(self._devices, [self._skipped.count])[0])
+        speed["skipped"] = num_skipped
         if self._report is not None:
             left = elapsed.seconds / self._steps * (self._num_steps - done)
             rate = speed["images_per_second"]
-            self._report(Progress(done, self._num_steps, loss, rate, left))
+            self._report(Progress(done, self._num_steps, loss, rate, left, num_skipped))
         self._steps, self._images, self._operations = 0, 0, 0
         return speed

@@ -6,14 +6,19 @@ import importlib.util
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from io import FileIO
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import numpy as np
+from PIL import Image
+
 from segloop.errors import InputError
 
 METRICS_NAME = "metrics.jsonl"
+SKIPPED_NAME = "skipped.txt"
 
 
 class MetricWriter:
@@ -61,6 +66,12 @@ class MetricWriter:
             for name, value in values.items():
                 self._board.add_scalar(name, value, step)
 
+    def show(self, step: int, picture: Path) -> None:
+        """Put a picture of this step among the TensorBoard events, if there is such a file."""
+        if self._board is not None and picture.is_file():
+            pixels = np.asarray(Image.open(picture).convert("RGB"))
+            self._board.add_image("validation", pixels, step, dataformats="HWC")
+
     def __enter__(self) -> MetricWriter:
         return self
 
@@ -74,3 +85,20 @@ class MetricWriter:
             self._stream.close()
         if self._board is not None:
             self._board.close()
+
+
+class SkippedItems:
+    """Counts what could not be used since this process began, and says why in folder/skipped.txt, a line each.
+
+    The file is the first of its kind to fail when the disk is full, and is not worth stopping for.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / SKIPPED_NAME
+        self.count = 0
+
+    def add(self, problem: str) -> None:
+        """Count one; problem: what is wrong with it."""
+        self.count += 1
+        with suppress(OSError), self._path.open("a", encoding="utf-8") as stream:
+            stream.write(problem + "\n")

@@ -52,9 +52,14 @@ def draw_validation(
     return frame_panels(stack_panels(rows, axis=0))
 
 
+def picture_path(folder: Path, step: int) -> Path:
+    """Where the picture of a step's validation lies."""
+    return folder / PICTURES_NAME / f"{step:08d}.png"
+
+
 def write_picture(folder: Path, step: int, picture: ImageArray) -> Path:
     """Write folder/pictures/STEP.png, whole or not at all; InputError where the disk refuses."""
-    path = folder / PICTURES_NAME / f"{step:08d}.png"
+    path = picture_path(folder, step)
     partial = path.with_suffix(".partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
+from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,7 +21,7 @@ from segloop.model.config import ViTConfig, model_config
 from segloop.model.image_encoder import ImageEncoder
 from segloop.model.sam import Sam
 from segloop.train.checkpoint import load_checkpoint
-from segloop.train.config import RunConfig, TrainConfig
+from segloop.train.config import DataConfig, RunConfig, TrainConfig
 from segloop.train.devices import Devices, Sharding, start_devices
 from segloop.train.items import ItemSource
 from segloop.train.loop import Progress, Weights, train
@@ -198,7 +199,7 @@ def build_stream(
         )
     return SampleStream(
         datasets=datasets,
-        weights=tuple(config.data.weights.get(dataset.name, 1.0) for dataset in datasets),
+        weights=tuple(_weight(config.data, dataset) for dataset in datasets),
         input_size=config.input_size,
         logit_size=4 * config.input_size // encoder.stride,
         max_masks=config.data.max_masks,
@@ -208,3 +209,8 @@ def build_stream(
         min_pixels=min_pixels,
         part=part,
     )
+
+
+def _weight(config: DataConfig, dataset: SA1BDataset) -> float:
+    found = (weight for name, weight in config.weights.items() if fnmatchcase(dataset.name, name))
+    return next(found, 1.0) * (len(dataset) if config.weighs_images else 1)

@@ -5,10 +5,11 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from segloop.data.augment import LARGE_SCALE_JITTER, NO_AUGMENTATION
 from segloop.model.config import model_config
 from segloop.model.sam import Sam
 from segloop.train.config import TrainConfig
-from segloop.train.recipes.sam import generator, vit_b, vit_h, vit_l
+from segloop.train.recipes.sam import all_stages, generator, vit_b, vit_h, vit_l
 
 
 def numbers(config: TrainConfig) -> tuple[object, ...]:
@@ -32,7 +33,7 @@ def test_all_talk_eleven_rounds_and_change_no_image(recipe: Callable[[], TrainCo
     assert config.interaction.num_steps == 11
     assert config.interaction.first_box == 0.5
     augmentation = config.data.augmentation
-    assert (augmentation.zoom, augmentation.flip, augmentation.color) == (0.0, 0.0, 0.0)
+    assert augmentation == NO_AUGMENTATION
     assert config.input_size == model_config(config.model).input_size == 1024
     share = [milestone / config.num_steps for milestone in config.optim.milestones]
     assert share == pytest.approx([2 / 3, 86_666 / 90_000], abs=1e-4)
@@ -44,6 +45,14 @@ def test_the_generator_of_sa1b() -> None:
     assert config.num_steps == 177_656
     assert 1 + config.interaction.num_clicks == 4
     assert config.interaction.first_box == 0.0
+    assert config.data.augmentation == LARGE_SCALE_JITTER
     with torch.device("meta"):
         decoders = [Sam(model_config(name)).mask_decoder for name in (config.model, "vit_h")]
     assert [len(decoder.layers) for decoder in decoders] == [3, 2]
+
+
+def test_images_of_the_first_stages_count_ten_times() -> None:
+    """Paper §7.6."""
+    data = all_stages().data
+    assert data.weighs_images
+    assert data.weights == {"manual*": 10.0, "semi_automatic*": 10.0}

@@ -9,6 +9,7 @@
 | vit_l | 128 | 180,000 | 128 A100 | none published |
 | vit_b | 128 | 180,000 | 128 A100 | 55.9 / 80.9 |
 | generator | 256 | 177,656 | not said | none: its masks are SA-1B |
+| all_stages | 256 | 90,000 | not said | about half a point more than vit_h |
 
 Every process encodes one image at a time; with fewer processes than images an update, batches are accumulated. The paper is
 silent on precision (here bfloat16), clipping (none), and on when ViT-B and ViT-L cut the rate (here at the same share of the
@@ -19,6 +20,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from segloop.data.augment import LARGE_SCALE_JITTER
 from segloop.train.config import DataConfig, InteractionConfig, OptimConfig, TrainConfig
 
 
@@ -88,6 +90,15 @@ def generator() -> TrainConfig:
         recipe="generator",
         model="vit_h_generator",
         num_steps=177_656,
+        data=replace(config.data, augmentation=LARGE_SCALE_JITTER),
         interaction=replace(config.interaction, num_clicks=3, first_box=0.0),
         optim=replace(config.optim, milestones=(118_437, 171_075)),
     )
+
+
+def all_stages() -> TrainConfig:
+    """ViT-H on the masks of all three stages (paper §7.6): an image of manual/ or semi_automatic/ counts ten times."""
+    config = vit_h()
+    weights = {"manual*": 10.0, "semi_automatic*": 10.0}
+    data = replace(config.data, weights=weights, weighs_images=True)
+    return replace(config, recipe="all_stages", data=data)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import fields, replace
 
-from segloop.data.augment import Augmentation
+from segloop.data.augment import LARGE_SCALE_JITTER, Augmentation
 from segloop.train.config import TrainConfig
 from segloop.train.recipes.compact import compact
 from segloop.train.recipes.sam import vit_h
@@ -22,12 +22,14 @@ from segloop.train.text_step import TextConfig
 
 def text() -> TextConfig:
     """Paper D.5; where the rate is cut is not said, here at the same shares of the run as ViT-H."""
+    config = with_text_step(vit_h())
     return replace(
-        with_text_step(vit_h()),
+        config,
         recipe="text",
         num_steps=120_000,
         global_batch=128,
-        optim=replace(vit_h().optim, milestones=(80_000, 115_555)),
+        data=replace(config.data, augmentation=LARGE_SCALE_JITTER),
+        optim=replace(config.optim, milestones=(80_000, 115_555)),
     )
 
 

@@ -153,7 +153,7 @@ def test_another_teacher_is_refused(
     short = dataclasses.replace(config, num_steps=2)
     run_distill(short, teacher, [photos], tmp_path / "run")
     other = write_model(tmp_path / "other.safetensors", seed=2)
-    with pytest.raises(WeightsError, match=r"^[^\n]* learns from teacher [^\n]*another output"):
+    with pytest.raises(WeightsError, match=r"^[^\n]* was made with teacher [^\n]*another output"):
         run_distill(short, other, [photos], tmp_path / "run")
 
 

@@ -151,10 +151,11 @@ def split_indices(dataset: SampleSet, part: Part) -> tuple[int, ...]:
     """
     if part == "all":
         return tuple(range(len(dataset)))
-    held_out = [_is_validation(name) for name in dataset.sample_names]
+    held_out = [is_held_out(name) for name in dataset.sample_names]
     return tuple(index for index, held in enumerate(held_out) if held == (part == "validation"))
 
 
-def _is_validation(sample_name: str) -> bool:
+def is_held_out(sample_name: str) -> bool:
+    """Whether a sample of this name is for validation, in every run that trains on anything."""
     stem = sample_name.partition("_")[2] or sample_name
     return zlib.crc32(stem.encode()) % _VALIDATION_SHARE == 0

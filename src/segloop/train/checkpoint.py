@@ -25,7 +25,7 @@ from segloop.weights.load import write_safetensors
 
 CHECKPOINTS_NAME = "checkpoints"
 MODEL_FILE, MEAN_FILE, STATE_FILE = "model.safetensors", "mean.safetensors", "state.pt"
-_COMPARED = ("recipe", "model", "input_size", "seed", "frozen")
+_COMPARED = ("recipe", "model", "input_size", "seed", "frozen", "teacher")
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,8 +90,8 @@ def find_checkpoints(folder: Path) -> list[Path]:
 def load_checkpoint(folder: Path, config: RunConfig, num_processes: int = 1) -> TrainState | None:
     """Read the newest state of a run of this recipe, None where there is none.
 
-    Raises WeightsError for a damaged checkpoint, or one of another recipe, model, input size, seed, set of frozen parameters
-    or number of processes.
+    Raises WeightsError for a damaged checkpoint, or one of another recipe, model, input size, seed, teacher, set of frozen
+    parameters or number of processes.
     """
     found = find_checkpoints(folder)
     if not found:
@@ -136,7 +136,7 @@ def load_checkpoint(folder: Path, config: RunConfig, num_processes: int = 1) -> 
 
 
 def _plain(config: RunConfig) -> dict[str, Any]:
-    return {**asdict(config), "frozen": config.optim.frozen}
+    return {"teacher": None, **asdict(config), "frozen": config.optim.frozen}
 
 
 def _contiguous(weights: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -12,12 +10,12 @@ import torch
 from torch import Tensor
 
 from segloop.data.folder import ImageFile, find_images
-from segloop.errors import InputError, WeightsError
+from segloop.data.loader import is_held_out
+from segloop.errors import InputError
 from segloop.model.compact_encoder import CompactEncoder
 from segloop.model.config import ViTConfig
 from segloop.model.image_encoder import ImageEncoder
 from segloop.model.sam import Sam
-from segloop.train.checkpoint import load_checkpoint
 from segloop.train.config import DataConfig
 from segloop.train.devices import Sharding, start_devices
 from segloop.train.distill_step import (
@@ -30,14 +28,12 @@ from segloop.train.distill_step import (
     student_config,
     targets,
 )
-from segloop.train.loop import SCORE_NAME, Progress, Weights, train
-from segloop.train.run import CONFIG_NAME, MODEL_NAME, share_batch, with_weights, write_config
+from segloop.train.loop import SCORE_NAME, Progress, Weights
+from segloop.train.run import conduct, with_weights
 from segloop.train.teacher import EmbeddingFiles, Teacher, load_teacher
 from segloop.train.throughput import count_sam_flops
 from segloop.weights.imagenet import load_imagenet_trunk
 from segloop.weights.load import load_sam, save_sam
-
-_VALIDATION_SHARE = 25
 
 
 def run_distill(
@@ -70,33 +66,21 @@ def run_distill(
     learned, held_out = split_images(images)
     source = distill_images(config, loaded, learned, files)
     devices = start_devices(device, sharding)
-    accelerator = devices.accelerator
-    config = share_batch(config, accelerator.num_processes)
-    _refuse_other_teacher(config, target)
-    load_checkpoint(target, config, accelerator.num_processes)
-    if accelerator.is_main_process:
-        write_config(config, target)
-
-    loaded = loaded.to(accelerator.device)
+    loaded = loaded.to(devices.accelerator.device)
     shown = replace(source, images=held_out[:num_validation], flip=0.0)
     validation = Validation(model, shown, loaded, files) if shown.images else None
-    weights = train(
+    return conduct(
         make_student(model, loaded),
         make_step(config, loaded, files),
         source,
         config,
         target,
-        devices=devices,
-        validate=None if validation is None else validation.measure,
+        devices,
         save=lambda weights, path: save_sam(delivered(model, weights), path),
+        validate=None if validation is None else validation.measure,
         flops=batch_flops(model, loaded),
         report=report,
     )
-    if accelerator.is_main_process:
-        save_sam(delivered(model, weights), target / MODEL_NAME)
-    accelerator.wait_for_everyone()
-    accelerator.end_training()
-    return target / MODEL_NAME
 
 
 def build_student(config: DistillConfig, teacher: Sam, start: str | Path | None = None) -> Sam:
@@ -185,9 +169,9 @@ def distill_images(
 def split_images(
     images: Sequence[ImageFile],
 ) -> tuple[tuple[ImageFile, ...], tuple[ImageFile, ...]]:
-    """Those to learn from, and one in 25, by its name alone, to hold out; where that leaves none to learn from, all are."""
-    held_out = tuple(image for image in images if _is_held_out(image.name))
-    learned = tuple(image for image in images if not _is_held_out(image.name))
+    """Those to learn from, and one in 25 to hold out, as in every run; where that leaves none to learn from, all are."""
+    held_out = tuple(image for image in images if is_held_out(PurePosixPath(image.name).stem))
+    learned = tuple(image for image in images if not is_held_out(PurePosixPath(image.name).stem))
     return (learned, held_out) if learned else (held_out, ())
 
 
@@ -231,20 +215,3 @@ class Validation:
             found = targets(batch, self._teacher, self._files)[0]
             self._targets[index] = found.to("cpu", torch.float16)
         return replace(batch, targets=(self._targets[index].to(self._device),))
-
-
-def _is_held_out(name: str) -> bool:
-    return zlib.crc32(PurePosixPath(name).stem.encode()) % _VALIDATION_SHARE == 0
-
-
-def _refuse_other_teacher(config: DistillConfig, folder: Path) -> None:
-    """Raise WeightsError where the folder holds a run that learned from another teacher."""
-    try:
-        stored = json.loads((folder / CONFIG_NAME).read_text()).get("teacher")
-    except (OSError, ValueError, AttributeError):
-        return
-    if stored and stored != config.teacher:
-        raise WeightsError(
-            f"the run in {folder} learns from teacher {stored}, this one is {config.teacher}; "
-            "choose another output folder"
-        )

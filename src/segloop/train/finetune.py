@@ -28,7 +28,7 @@ from segloop.train.items import batches
 from segloop.train.loop import Progress
 from segloop.train.lora import LoraConfig, add_lora, base_names, merge_lora
 from segloop.train.optim import build_optimizer
-from segloop.train.run import CONFIG_NAME, ValidateSam, conduct, prepare_model
+from segloop.train.run import CONFIG_NAME, ValidateSam, conduct_sam, prepare_model
 from segloop.train.sam_step import sam_items, sam_step
 
 _TIMED_STEPS = 3
@@ -62,7 +62,7 @@ def finetune(
     of the same configuration, updates merged. Raises InputError for data or a checkpoint that does not fit.
     """
     own, config = adapt(model, config)
-    return conduct(
+    return conduct_sam(
         own,
         partial(sam_step, config=config.interaction, seed=config.seed),
         sam_items(stream_of(model, dataset, config)),

@@ -20,13 +20,12 @@ from segloop.model.mae import (
     mae_config,
     to_patches,
 )
-from segloop.train.checkpoint import load_checkpoint
 from segloop.train.devices import Sharding, start_devices
 from segloop.train.distill import split_images
-from segloop.train.loop import SCORE_NAME, Progress, Weights, train
+from segloop.train.loop import SCORE_NAME, Progress, Weights
 from segloop.train.mae_step import MaeBatch, MaeImages, MaeRunConfig, mae_step, num_visible
 from segloop.train.pictures import write_picture
-from segloop.train.run import MODEL_NAME, share_batch, write_config
+from segloop.train.run import conduct
 from segloop.weights.mae import load_mae, save_mae
 
 _NUM_SHOWN = 6
@@ -64,32 +63,23 @@ def run_mae(
     )
     devices = start_devices(device, sharding)
     accelerator = devices.accelerator
-    config = share_batch(config, accelerator.num_processes)
-    load_checkpoint(target, config, accelerator.num_processes)
-    if accelerator.is_main_process:
-        write_config(config, target)
     shown = held_out[:num_validation]
     validation = None
     if shown:
         validation = _Validation(
             model, replace(source, images=shown), target, accelerator.device, config.data.batch_size
         )
-    weights = train(
+    return conduct(
         model,
         mae_step,
         source,
         config,
         target,
-        devices=devices,
-        validate=validation,
+        devices,
         save=lambda weights, path: save_mae(sizes, weights, path),
+        validate=validation,
         report=report,
     )
-    if accelerator.is_main_process:
-        save_mae(sizes, weights, target / MODEL_NAME)
-    accelerator.wait_for_everyone()
-    accelerator.end_training()
-    return target / MODEL_NAME
 
 
 def build_autoencoder(config: MaeRunConfig, start: str | Path | None = None) -> MaskedAutoencoder:

@@ -24,7 +24,7 @@ from segloop.train.checkpoint import load_checkpoint
 from segloop.train.config import DataConfig, RunConfig, TrainConfig
 from segloop.train.devices import Devices, Sharding, start_devices
 from segloop.train.items import ItemSource
-from segloop.train.loop import Progress, Weights, train
+from segloop.train.loop import Progress, Save, Validate, Weights, train
 from segloop.train.optim import freeze
 from segloop.train.sam_step import sam_items, sam_step
 from segloop.train.step import Step
@@ -64,7 +64,7 @@ def run_recipe(
     model = build_model(config, start)
     freeze(model, config.optim)  # what does not learn takes fewer operations
     counted = count_sam_flops(model)
-    return conduct(
+    return conduct_sam(
         model,
         partial(sam_step, config=config.interaction, seed=config.seed),
         sam_items(stream),
@@ -80,7 +80,7 @@ def run_recipe(
     )
 
 
-def conduct(
+def conduct_sam(
     model: nn.Module,
     step: Step[Any, Any],
     source: ItemSource[Any, Any],
@@ -93,7 +93,35 @@ def conduct(
     flops: Callable[[Any], int] | None = None,
     report: Callable[[Progress], None] | None = None,
 ) -> Path:
-    """Train in `folder` and write folder/model.safetensors; deliver makes of trained weights the model that is written.
+    """conduct() for what ends in a promptable model; deliver makes it of trained weights."""
+    return conduct(
+        model,
+        step,
+        source,
+        config,
+        folder,
+        devices,
+        save=lambda weights, path: save_sam(deliver(weights), path),
+        validate=validate and (lambda weights, done: validate(deliver(weights), done)),
+        flops=flops,
+        report=report,
+    )
+
+
+def conduct(
+    model: nn.Module,
+    step: Step[Any, Any],
+    source: ItemSource[Any, Any],
+    config: RunConfig,
+    folder: Path,
+    devices: Devices,
+    *,
+    save: Save,
+    validate: Validate | None = None,
+    flops: Callable[[Any], int] | None = None,
+    report: Callable[[Progress], None] | None = None,
+) -> Path:
+    """Train in `folder` and write folder/model.safetensors by save; every kind of run goes through here.
 
     The folder of another run is refused before anything in it changes. Arguments and errors otherwise as train().
     """
@@ -109,13 +137,13 @@ def conduct(
         config,
         folder,
         devices=devices,
-        validate=validate and (lambda weights, done: validate(deliver(weights), done)),
-        save=lambda weights, path: save_sam(deliver(weights), path),
+        validate=validate,
+        save=save,
         flops=flops,
         report=report,
     )
     if accelerator.is_main_process:
-        save_sam(deliver(weights), folder / MODEL_NAME)
+        save(weights, folder / MODEL_NAME)
     accelerator.wait_for_everyone()
     accelerator.end_training()
     return folder / MODEL_NAME

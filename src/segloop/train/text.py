@@ -18,7 +18,7 @@ from segloop.train.run import (
     ValidateSam,
     build_model,
     build_stream,
-    conduct,
+    conduct_sam,
     prepare_model,
     with_weights,
 )
@@ -49,7 +49,7 @@ def run_text(
     datasets = open_all_sa1b(data)
     scale = model.config.encoder.stride / 4
     min_pixels = round((config.min_side / scale) ** 2)
-    return conduct(
+    return conduct_sam(
         model,
         partial(text_step, config=config, clip=source),
         sam_items(build_stream(config, datasets, min_pixels=min_pixels)),

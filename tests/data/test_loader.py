@@ -17,6 +17,7 @@ from segloop.data.sa1b import SA1BDataset, open_sa1b
 from segloop.data.transforms import PIXEL_MEAN, PIXEL_STD
 from segloop.errors import InputError
 from segloop.geometry.frames import Frame
+from segloop.geometry.rle import encode_rle
 
 Writer = Callable[..., Path]
 Painter = Callable[..., dict[str, bytes]]
@@ -246,12 +247,28 @@ def test_padding_is_zero_after_normalising(dataset: SA1BDataset) -> None:
     assert (item.image[:, :content] != 0).mean() > 0.99
 
 
-def test_shrinking_takes_pixels_that_are_half_covered() -> None:
+def test_shrinking_gives_the_share_that_is_covered() -> None:
     mask = np.zeros((64, 64), dtype=np.bool_)
     mask[10:20, 10:21] = True  # 5 rows of cells, 5 and a half columns
-    truth = shrink_mask(mask, Frame((64, 64), 64, 32))
-    assert truth.sum() == 5 * 6
-    assert truth[5:10, 5:11].all()
+    covered = shrink_mask(encode_rle(mask), (0, 0, 64, 64), Frame((64, 64), 64, 32))
+    assert (covered[5:10, 5:10] == 1.0).all()
+    assert (covered[5:10, 10] == 0.5).all()
+    assert covered.sum() == 27.5
+
+
+@pytest.mark.parametrize("window", [(0, 0, 100, 61), (13, 7, 90, 50), (40, 0, 55, 61)])
+@pytest.mark.parametrize("flips", [False, True])
+def test_shrinking_runs_is_shrinking_pixels(window: tuple[int, int, int, int], flips: bool) -> None:
+    rng = np.random.default_rng(0)
+    mask = cv2.GaussianBlur(rng.random((61, 100)), (0, 0), 4) > 0.5
+    x0, y0, x1, y1 = window
+    part = mask[y0:y1, x0:x1][:, :: -1 if flips else 1]
+    for side in (64, 32):
+        frame = Frame(part.shape, side, side // 2)
+        covered = shrink_mask(encode_rle(mask), window, frame, flips=flips)
+        # Where the image is enlarged, pixels are mixed with their neighbours before.
+        difference = np.abs(covered - frame.mask_to_logit(part))
+        assert difference.max() < 0.01 if max(part.shape) >= side else difference.mean() < 0.02
 
 
 # --- parts ---

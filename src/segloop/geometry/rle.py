@@ -84,9 +84,7 @@ def encode_rle_window(
 def decode_rle(rle: Rle) -> BoolArray:
     """Restore the mask (H, W); InputError where the runs do not fill the size."""
     # The library fills what is missing with zeros and reads past the end of what is cut short.
-    runs = _run_lengths(rle.counts)
-    if runs is None or runs.sum() != rle.size_hw[0] * rle.size_hw[1]:
-        raise InputError(f"a mask's run lengths do not fit its size {rle.size_hw}")
+    run_ends(rle)
     mask = coco_mask.decode({"size": list(rle.size_hw), "counts": rle.counts.encode("ascii")})
     return np.asarray(mask, dtype=np.bool_)
 
@@ -97,10 +95,7 @@ def decode_rle_window(rle: Rle, window_xyxy: tuple[int, int, int, int]) -> BoolA
     height, width = rle.size_hw
     assert 0 <= x0 <= x1 <= width
     assert 0 <= y0 <= y1 <= height
-    runs = _run_lengths(rle.counts)
-    ends = None if runs is None else np.cumsum(runs)
-    if ends is None or ends[-1] != height * width:
-        raise InputError(f"a mask's run lengths do not fit its size {rle.size_hw}")
+    ends = run_ends(rle)
     bounds = np.clip(np.concatenate([[0], ends]), x0 * height, x1 * height)
     first, last = np.searchsorted(ends, [x0 * height, x1 * height])
     inside = slice(int(first), min(int(last) + 1, len(ends)))
@@ -108,6 +103,18 @@ def decode_rle_window(rle: Rle, window_xyxy: tuple[int, int, int, int]) -> BoolA
     colors = (np.arange(len(ends))[inside] % 2).astype(np.bool_)
     columns = np.repeat(colors, lengths).reshape(x1 - x0, height)
     return np.ascontiguousarray(columns.T[y0:y1])
+
+
+def run_ends(rle: Rle) -> npt.NDArray[np.int64]:
+    """Where each run ends, counted in pixels down the columns; runs of false and true take turns, false first.
+
+    Raises InputError where they do not fill the mask's size.
+    """
+    runs = _run_lengths(rle.counts)
+    ends = None if runs is None else np.cumsum(runs)
+    if ends is None or ends[-1] != rle.size_hw[0] * rle.size_hw[1]:
+        raise InputError(f"a mask's run lengths do not fit its size {rle.size_hw}")
+    return ends
 
 
 def _run_lengths(counts: str) -> npt.NDArray[np.int64] | None:

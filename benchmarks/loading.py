@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 from benchmarks.machine import Row, median_of, write
 from segloop.data.image import load_image
 from segloop.data.sa1b import SA1BDataset, open_all_sa1b
-from segloop.geometry.rle import encode_rle
+from segloop.geometry.rle import Rle, encode_rle_window
 from segloop.train.config import DataConfig, InteractionConfig, OptimConfig, TrainConfig
 from segloop.train.items import batches
 from segloop.train.run import build_stream
@@ -62,14 +62,13 @@ def draw_tar(path: Path) -> None:
             Image.fromarray(noisy).save(stream, "JPEG", quality=85)
             annotations = []
             for row in range(NUM_MASKS):
-                mask = blob(rng)
-                ys, xs = np.nonzero(mask)
+                rle, (x, y, box_width, box_height), area = draw_blob(rng)
                 annotations.append(
                     {
                         "id": row,
-                        "segmentation": encode_rle(mask).to_json(),
-                        "bbox": [int(xs.min()), int(ys.min()), int(np.ptp(xs)), int(np.ptp(ys))],
-                        "area": int(mask.sum()),
+                        "segmentation": rle.to_json(),
+                        "bbox": [x, y, box_width, box_height],
+                        "area": area,
                     }
                 )
             record = json.dumps({"image": {}, "annotations": annotations}).encode()
@@ -79,15 +78,25 @@ def draw_tar(path: Path) -> None:
                 archive.addfile(info, io.BytesIO(content))
 
 
-def blob(rng: np.random.Generator) -> np.ndarray:
-    """An ellipse with a wavy border."""
+def draw_blob(rng: np.random.Generator) -> tuple[Rle, tuple[int, int, int, int], int]:
+    """An ellipse with a wavy border, its box as COCO writes it, and its area."""
     height, width = IMAGE_HW
     radius = float(np.exp(rng.uniform(np.log(15), np.log(400))))
     x, y = rng.uniform(0, width), rng.uniform(0, height)
-    ys, xs = np.ogrid[:height, :width]
+    left, top = max(0, int(x - 1.2 * radius)), max(0, int(y - 1.2 * radius))
+    ys, xs = np.ogrid[
+        top : min(height, int(y + 1.2 * radius) + 1), left : min(width, int(x + 1.2 * radius) + 1)
+    ]
     angle = np.arctan2(ys - y, xs - x)
-    mask: np.ndarray = np.hypot(xs - x, ys - y) < radius * (1 + 0.2 * np.sin(7 * angle))
-    return mask
+    mask = np.hypot(xs - x, ys - y) < radius * (1 + 0.2 * np.sin(7 * angle))
+    rows, columns = np.nonzero(mask)
+    box = (
+        left + int(columns.min()),
+        top + int(rows.min()),
+        int(np.ptp(columns)) + 1,
+        int(np.ptp(rows)) + 1,
+    )
+    return encode_rle_window(mask, (left, top), IMAGE_HW), box, int(mask.sum())
 
 
 def stream_config(num_images: int) -> TrainConfig:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,7 +16,6 @@ from segloop.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from segloop.train.config import TrainConfig
     from segloop.train.devices import Sharding
     from segloop.train.loop import Progress
     from segloop.train.run import ValidateSam
@@ -113,8 +112,7 @@ def train(
 ) -> None:
     """Train a model; a stopped run goes on exactly where its last checkpoint was.
 
-    Leaves metrics, pictures of held-out objects, checkpoints and the model,
-    which every other command takes. Under torchrun all processes share it.
+    Leaves metrics, pictures, checkpoints and a model for every other command.
 
     [bold]Examples[/bold]
 
@@ -126,9 +124,8 @@ def train(
     require("torch", extra="torch")
     from segloop.train.run import run_recipe
 
-    use_threads(threads)
     config = change(
-        cast("TrainConfig", find_recipe(recipe, RECIPES)),
+        find_recipe(recipe, RECIPES),
         steps=steps,
         input_size=input_size,
         batch_size=batch_size,
@@ -140,6 +137,7 @@ def train(
         workers=workers,
         compiles=compiles,
     )
+    use_threads(threads)
     with progress_bar("training") as bar:
         model = run_recipe(
             config,

@@ -231,6 +231,16 @@ def batch_of(truths: BoolArray, seed: int = 0) -> Batch:
     return Batch(images, truths, image_index, np.arange(len(truths), dtype=np.int64) + 10)
 
 
+def test_all_outputs_may_learn_alike() -> None:
+    truths = torch.from_numpy(random_truths(3)).float()
+    logits, scores = outputs_for(truths)
+    masks, errors = losses_by_hand(logits, scores, truths)
+    config = InteractionConfig(ambiguity="mean", iou_weight=2.0)
+    loss = output_loss(logits[:, 1:], scores[:, 1:], truths, config)
+    expected = (masks + 2.0 * errors)[:, 1:].mean(dim=1)
+    torch.testing.assert_close(loss.total, expected)
+
+
 def test_a_conversation_from_a_point() -> None:
     ear, truths = Ear(), random_truths(4)
     config = InteractionConfig(first_box=0.0)

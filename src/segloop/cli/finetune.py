@@ -130,7 +130,7 @@ def finetune(
     [bold]Examples[/bold]
 
       segloop train finetune --data cells/ -o tuned --minutes 15
-      segloop train finetune --data instances.json -o tuned --method full --device cuda
+      segloop train finetune --data instances.json -o tuned --method full
     """
     require("torch", extra="torch")
     import torch

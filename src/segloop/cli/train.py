@@ -30,6 +30,10 @@ RECIPES = {
     "vit_h": "segloop.train.recipes.sam",
     "generator": "segloop.train.recipes.sam",
     "all_stages": "segloop.train.recipes.sam",
+    **{
+        f"ablation_{name}": "segloop.train.recipes.ablations"
+        for name in ("base", "mean", "one_round", "eleven_rounds", "no_iou")
+    },
 }
 _SCORED = ("1 click", "3 clicks", "box")
 

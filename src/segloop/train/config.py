@@ -35,6 +35,7 @@ class InteractionConfig:
     all_iou: train the predicted IoU of all supervised outputs, not of the one of least loss alone.
     focal_alpha: weight of the foreground in the focal loss; the background has one minus it.
     iou_weight: weight of the error of predicted IoU.
+    ambiguity: of several outputs the one of least loss learns, or all do alike.
     """
 
     num_clicks: int = 8
@@ -44,6 +45,7 @@ class InteractionConfig:
     all_iou: bool = False
     focal_alpha: float = 0.25
     iou_weight: float = IOU_WEIGHT
+    ambiguity: Literal["minimum", "mean"] = "minimum"
 
     @property
     def num_steps(self) -> int:

@@ -215,11 +215,14 @@ def output_loss(
     """Losses of K alternative outputs (N, K, L, L): the least mask loss counts, and the error of predicted IoU."""
     wide = truths[:, None].expand_as(logits)
     focal, dice = focal_loss(logits, wide, config.focal_alpha), dice_loss(logits, wide)
-    least, which = (FOCAL_WEIGHT * focal + DICE_WEIGHT * dice).min(dim=1)
+    of_masks = FOCAL_WEIGHT * focal + DICE_WEIGHT * dice
+    least, which = of_masks.min(dim=1)
+    teaches_all = config.ambiguity == "mean"
     squared = (scores - true_iou(logits, wide)) ** 2
-    quality = squared.mean(dim=1) if config.all_iou else squared.gather(1, which[:, None])[:, 0]
+    averaged = config.all_iou or teaches_all
+    quality = squared.mean(dim=1) if averaged else squared.gather(1, which[:, None])[:, 0]
     return Losses(
-        total=least + config.iou_weight * quality,
+        total=(of_masks.mean(dim=1) if teaches_all else least) + config.iou_weight * quality,
         focal=focal.detach().gather(1, which[:, None])[:, 0],
         dice=dice.detach().gather(1, which[:, None])[:, 0],
         quality=quality.detach(),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -149,6 +150,13 @@ def test_weights_of_sets_come_before_the_recipes_own() -> None:
     for text in ("coco", "=2", "coco=-1", "coco=nan", "coco=inf", "coco=much"):
         with pytest.raises(InputError, match=f"--weight {text}: give a set and a number"):
             parse_weights([text])
+
+
+def test_crops_of_large_images_leave_other_changes_as_they_are() -> None:
+    recipe = find_recipe("compact", RECIPES)
+    augmentation = change(recipe, large_crops=0.3).data.augmentation
+    assert augmentation == replace(recipe.data.augmentation, large=0.3)
+    assert change(recipe).data.augmentation == recipe.data.augmentation
 
 
 def test_what_cannot_be_read_is_skipped_counted_and_named(shapes: Path, tmp_path: Path) -> None:

@@ -74,6 +74,16 @@ WeightOption = Annotated[
         show_default=False,
     ),
 ]
+LargeCropsOption = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SHARE",
+        min=0,
+        max=1,
+        help="How many of the images larger than the input are cropped at their own resolution.",
+        show_default=False,
+    ),
+]
 WorkersOption = Annotated[
     int | None,
     typer.Option(
@@ -107,6 +117,7 @@ def train(
     precision: PrecisionOption = None,
     seed: SeedOption = None,
     weight: WeightOption = None,
+    large_crops: LargeCropsOption = None,
     workers: WorkersOption = None,
     compiles: CompileOption = False,
     shard: ShardOption = False,
@@ -121,9 +132,7 @@ def train(
     [bold]Examples[/bold]
 
       segloop train toy --data photos/ -o runs/toy --steps 500
-      segloop train compact --data shards/ -o runs/compact --device cuda
-      torchrun --nproc-per-node 8 -m segloop train vit_b --data shards/
-        --device cuda -o runs/vit_b
+      torchrun --nproc-per-node 8 -m segloop train vit_b --data shards/ ...
     """
     require("torch", extra="torch")
     from segloop.train.run import run_recipe
@@ -138,6 +147,7 @@ def train(
         precision=precision,
         seed=seed,
         weights=parse_weights(weight),
+        large_crops=large_crops,
         workers=workers,
         compiles=compiles,
     )
@@ -174,6 +184,7 @@ def change(
     precision: str | None = None,
     seed: int | None = None,
     weights: dict[str, float] | None = None,
+    large_crops: float | None = None,
     workers: int | None = None,
     compiles: bool = False,
 ) -> Any:
@@ -182,6 +193,9 @@ def change(
         raise InputError(f"--precision is float32 or bfloat16, got {precision!r}")
     kept = None if batch_size else config.global_batch
     chosen = weights or {}
+    augmentation = config.data.augmentation
+    if large_crops is not None:
+        augmentation = replace(augmentation, large=large_crops)
     return replace(
         config,
         input_size=input_size or config.input_size,
@@ -193,6 +207,7 @@ def change(
         data=replace(
             config.data,
             batch_size=batch_size or config.data.batch_size,
+            augmentation=augmentation,
             weights=chosen | {k: v for k, v in config.data.weights.items() if k not in chosen},
             num_workers=config.data.num_workers if workers is None else workers,
         ),

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from segloop.data.image import ImageArray
-
-Window = tuple[int, int, int, int]
+from segloop.geometry.windows import Window
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,14 @@ from typing import Literal
 
 import numpy as np
 
-from segloop.data.augment import Augmentation, View, Window, change_color, choose_view
+from segloop.data.augment import Augmentation, View, change_color, choose_view
 from segloop.data.sample import Annotation, SampleSet
 from segloop.data.transforms import normalize_and_pad, resize_image
 from segloop.errors import InputError
 from segloop.geometry.coverage import cover_grid
 from segloop.geometry.frames import BoolArray, FloatArray, Frame
 from segloop.geometry.rle import Rle
+from segloop.geometry.windows import Window
 
 Part = Literal["train", "validation", "all"]
 _ATTEMPTS = 20

@@ -3,7 +3,7 @@
     segloop train ablation_mean --data DIR --seed 0 -o RUN
 
 1500 steps, about four minutes on one core (eleven rounds: nine). The start from a masked autoencoder is ablation_base with
---start. What came out, over three seeds, is in docs/guide/train.md.
+--start.
 """
 
 from __future__ import annotations

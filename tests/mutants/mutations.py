@@ -147,8 +147,8 @@ MUTATIONS = (
     Mutation(
         "step: mean of the three losses for their minimum",
         _STEP,
-        "least, which = (FOCAL_WEIGHT * focal + DICE_WEIGHT * dice).min(dim=1)",
-        "least, which = (FOCAL_WEIGHT * focal + DICE_WEIGHT * dice).mean(dim=1), focal.argmin(dim=1)",
+        "least, which = of_masks.min(dim=1)",
+        "least, which = of_masks.mean(dim=1), focal.argmin(dim=1)",
         _TEST_STEP,
     ),
     Mutation(

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
+from segloop.cli.evaluate import running
 from segloop.cli.evaluate.running import loader, open_sets, stamp_of
 from segloop.errors import InputError
 
@@ -20,15 +22,31 @@ def test_sets_have_names_and_samples(data: Path) -> None:
 
 def test_a_stamp_changes_with_any_file_below(data: Path) -> None:
     before = stamp_of([data])
-    assert stamp_of([data]) == before
-    os.utime(data / "1.jpg", ns=(1, 1))
-    touched = stamp_of([data])
-    assert touched != before
+    content = bytearray((data / "1.jpg").read_bytes())
+    content[-1] ^= 1
+    (data / "1.jpg").write_bytes(content)
+    changed = stamp_of([data])
+    assert changed != before
     (data / "below").mkdir()
     (data / "below" / "2.jpg").write_bytes(b"")
-    assert stamp_of([data]) not in {before, touched}
+    assert stamp_of([data]) not in {before, changed}
     assert stamp_of([data / "0.jpg"]) != stamp_of([data / "0.json"])
     assert stamp_of([data], ["a"]) != stamp_of([data], ["b"])
+
+
+def test_a_copy_has_the_stamp_of_the_original(data: Path, tmp_path: Path) -> None:
+    before = stamp_of([data])
+    os.utime(data / "1.jpg", ns=(1, 1))
+    assert stamp_of([data]) == before
+    assert stamp_of([Path(shutil.copytree(data, tmp_path / "copy"))]) == before
+
+
+def test_the_stamp_of_much_tells_dates(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running, "_READ_BYTES", 100)
+    before = stamp_of([data])
+    assert stamp_of([data]) == before
+    os.utime(data / "1.jpg", ns=(1, 1))
+    assert stamp_of([data]) != before
 
 
 def test_processes_share_the_processors() -> None:

@@ -15,14 +15,16 @@ import segloop
 from benchmarks.machine import Row, medians, write
 
 PHOTO = Path(__file__).resolve().parent.parent / "examples" / "coffee.jpg"
+SPOON_BOX = (326, 240, 408, 326)
 MANY = 64
 
 
 def run(threads: int, times: int = 7) -> list[Row]:
     """Medians after a warm-up."""
     predictor, alone = segloop.load(threads=threads), segloop.load(threads=1)
-    embedding = predictor.encode(PHOTO)
+    embedding, near = predictor.encode(PHOTO, closer=False), predictor.encode(PHOTO)
     one, many = (point_prompts(count, embedding.frame.image_hw) for count in (1, MANY))
+    spoon = segloop.Prompt(box_xyxy=SPOON_BOX)
     with tempfile.TemporaryDirectory() as folder:
         seconds = medians(
             {
@@ -32,6 +34,8 @@ def run(threads: int, times: int = 7) -> list[Row]:
                 "encode, one thread": partial(alone.encode, PHOTO),
                 "segment, one click": partial(predictor.segment, embedding, one),
                 "segment, one click, one thread": partial(alone.segment, embedding, one),
+                "segment, one click, looked at closer": partial(predictor.segment, near, one),
+                "segment, a small box, looked at closer": partial(predictor.segment, near, spoon),
                 f"segment, {MANY} clicks": partial(predictor.segment, embedding, many),
                 f"segment, {MANY} clicks, one thread": partial(alone.segment, embedding, many),
             },

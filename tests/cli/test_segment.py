@@ -61,6 +61,20 @@ def test_one_object_is_what_the_predictor_says(toy_export: ExportReport, folder:
     assert sorted(path.name for path in folder.iterdir()) == ["a.png", "b.png", "rough.png"]
 
 
+def test_a_closer_look_when_asked_for(toy_export: ExportReport, folder: Path) -> None:
+    def mask(*option: str) -> object:
+        result = run(toy_export, folder / "a.png", "--box", "40,20,46,25", *option)
+        assert result.exit_code == 0, result.stderr
+        return decode_rle(Rle.from_json(records_of(result)[0]["segmentation"])).tolist()
+
+    closer = segloop.load(toy_export.folder, closer=True)
+    prompt = segloop.Prompt(box_xyxy=(40, 20, 46, 25))
+    expected = closer.segment(closer.encode(folder / "a.png"), prompt, outputs="best")
+    assert mask("--closer") == expected.masks[0].tolist()
+    assert mask("--no-closer") == mask()
+    assert mask("--closer") != mask()
+
+
 def test_files_are_written_and_named(toy_export: ExportReport, folder: Path) -> None:
     out = folder / "deep" / "out"
     result = run(toy_export, folder / "a.png", "--point", "40,30", "-o", out)

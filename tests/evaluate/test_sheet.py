@@ -77,8 +77,10 @@ def points_run(dataset: Drawn, predictor: Predictor, tmp_path: Path, request) ->
     return read_run(write_points(tmp_path / "scores", [result], model="toy.pt").parent)
 
 
-def loader(predictor: Predictor, names: list[str | None]) -> Callable[[str | None], Predictor]:
-    def load(name: str | None) -> Predictor:
+def loader(
+    predictor: Predictor, names: list[str | None]
+) -> Callable[[str | None, bool], Predictor]:
+    def load(name: str | None, closer: bool) -> Predictor:
         names.append(name)
         return predictor
 

@@ -170,6 +170,13 @@ def test_cut_out_agrees_with_the_mask_and_hides_the_background() -> None:
     assert 0 < soft.sum() < 4 * 2 * np.pi * 40
 
 
+def test_cut_out_of_a_mask_finer_than_its_logits_follows_the_mask() -> None:
+    mask = np.zeros((120, 160), dtype=bool)
+    mask[50:60, 50:60] = True
+    coarse = np.where(np.roll(mask, 8, axis=1), 5.0, -5.0).astype(np.float32)
+    assert np.array_equal(cut_out(GREY, mask, coarse), cut_out(GREY, mask))
+
+
 def test_cut_out_takes_its_edge_from_logits() -> None:
     rows, columns = np.mgrid[:120, :160]
     logits = (0.05 * (40.25 - np.hypot(columns - 80, rows - 60))).astype(np.float32)

@@ -15,6 +15,7 @@ from typing import Protocol
 from zipfile import BadZipFile
 
 import numpy as np
+import numpy.typing as npt
 
 from segloop.errors import InputError
 from segloop.geometry.frames import FloatArray, Frame
@@ -36,6 +37,7 @@ class BackendSpec:
     identity tells embeddings of different weights apart. num_channels and grid_size are the embedding's; text_width is the
     length of its text vectors, None where it takes none. fills_boxes: see segloop.prompts.prompt.pack. automatic_thresholds:
     predicted IoU and stability score above which its automatic masks are worth keeping, None where the released ones suit.
+    looks_closer: whether what is small is worth a second look, see segloop.predict.closer.
     """
 
     name: str
@@ -47,6 +49,7 @@ class BackendSpec:
     text_width: int | None = None
     fills_boxes: bool = False
     automatic_thresholds: tuple[float, float] | None = None
+    looks_closer: bool = False
 
 
 class Backend(Protocol):
@@ -113,11 +116,16 @@ def floors_for(outputs: Iterable[int], floor: float = -np.inf) -> FloatArray:
 
 @dataclass(frozen=True, eq=False)
 class Embedding:
-    """An encoded image: features (C, G, G) float32, its frame, and the identity of the weights that made it."""
+    """An encoded image: features (C, G, G) float32, its frame, and the identity of the weights that made it.
+
+    pixels: the image (H, W, 3) itself where small objects are to be looked at again, see segloop.predict.closer; it is not
+    written to files.
+    """
 
     features: FloatArray
     frame: Frame
     model: str
+    pixels: npt.NDArray[np.uint8] | None = None
 
     def __post_init__(self) -> None:
         self.features.setflags(write=False)

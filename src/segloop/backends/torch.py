@@ -9,6 +9,7 @@ from torch import Tensor
 from segloop.backends.base import DRAW_ALL, Backend, BackendSpec
 from segloop.errors import InputError
 from segloop.geometry.frames import FloatArray
+from segloop.model.config import CompactConfig
 from segloop.model.sam import Sam
 from segloop.prompts.prompt import PackedPrompts
 
@@ -44,6 +45,7 @@ class TorchBackend(Backend):
             grid_size=config.grid_size,
             text_width=config.text_width,
             fills_boxes=config.fills_boxes,
+            looks_closer=isinstance(config.encoder, CompactConfig),
             automatic_thresholds=automatic_thresholds,
         )
 

@@ -139,7 +139,7 @@ def _embed(predictor: Predictor, cache: EmbeddingCache, image: ImageFile, outcom
     content = image.read()
     key = cache_key(predictor.spec.identity, image_id(content))
     is_there = cache.keeps(key)
-    packed = cache.get(key, lambda: predictor.encode(content))
+    packed = cache.get(key, lambda: predictor.encode(content, closer=False))
     if not is_there and not cache.keeps(key):
         raise CommandError("cannot write there; the disk may be full, or --max-disk too small")
     outcome.num_bytes += len(packed)

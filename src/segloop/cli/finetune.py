@@ -261,7 +261,7 @@ def score(
     from segloop.predict.predictor import Predictor
 
     identity = weights_digest(model)
-    predictor = Predictor(TorchBackend(model, when, identity, device))
+    predictor = Predictor(TorchBackend(model, when, identity, device), closer=False)
     journal = Journal(
         out / "journal" / f"{when}-{identity[:8]}.jsonl",
         {"model": identity, "images": list(test.sample_names)},

@@ -31,6 +31,14 @@ ThreadsOption = Annotated[
     int | None,
     typer.Option("--threads", min=1, help="CPU threads; all by default.", show_default=False),
 ]
+CloserOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--closer/--no-closer",
+        help="Look again at what is small; by default as suits the model.",
+        show_default=False,
+    ),
+]
 OutOption = Annotated[
     Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where to write.", show_default=False)
 ]

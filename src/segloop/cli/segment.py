@@ -14,7 +14,7 @@ import typer
 
 from segloop.cli.console import FAILED, progress_bar, say
 from segloop.cli.failures import Failure
-from segloop.cli.options import DeviceOption, ModelOption, ThreadsOption
+from segloop.cli.options import CloserOption, DeviceOption, ModelOption, ThreadsOption
 from segloop.cli.prompting import ObjectRequest, read_requests, request_from_options
 from segloop.cli.results import (
     ImageResult,
@@ -93,6 +93,7 @@ def segment(
     out: PicturesOption = None,
     all_masks: AllMasksOption = False,
     model: ModelOption = "default",
+    closer: CloserOption = None,
     device: DeviceOption = "cpu",
     threads: ThreadsOption = None,
 ) -> None:
@@ -129,7 +130,7 @@ def segment(
     def predictor() -> Predictor:
         from segloop.predict.predictor import load
 
-        return load(model, device=device, threads=threads)
+        return load(model, device=device, threads=threads, closer=closer)
 
     jobs = group_by_image(requests)
     if prompts is None:

@@ -270,9 +270,8 @@ def validation_on(data: Sequence[str], limit: int, device: str, folder: Path) ->
     protocol = PointsProtocol((1, 3), max_clicks=3)
 
     def validate(model: Any, done: int) -> dict[str, float]:
-        predictor = Predictor(
-            TorchBackend(model, name="validation", identity="validation", device=device)
-        )
+        backend = TorchBackend(model, name="validation", identity="validation", device=device)
+        predictor = Predictor(backend, closer=False)
         metrics: dict[str, float] = {}
         for part in parts:
             result = evaluate_points(lambda: predictor, part, name=part.name, protocol=protocol)

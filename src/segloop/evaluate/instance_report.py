@@ -37,16 +37,21 @@ def instances_table(results: Sequence[InstancesResult]) -> str:
 
 
 def write_instances(
-    folder: str | Path, results: Sequence[InstancesResult], boxes: str, *, model: str | None = None
+    folder: str | Path,
+    results: Sequence[InstancesResult],
+    boxes: str,
+    *,
+    model: str | None = None,
+    closer: bool | None = None,
 ) -> Path:
     """Write instances.json and instances.jsonl, each whole or not at all; returns the path of instances.json.
 
-    boxes: where they are from, in words. model: the name or path it was loaded by. Raises InputError where the folder cannot
-    be written.
+    boxes: where they are from, in words. model: the name or path it was loaded by. closer: see Predictor. Raises InputError
+    where the folder cannot be written.
     """
     report = {
         "task": "instances",
-        "settings": {"boxes": boxes, "model": model},
+        "settings": {"boxes": boxes, "model": model, "closer": closer},
         "datasets": [
             {
                 "name": result.name,

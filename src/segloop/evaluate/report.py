@@ -52,10 +52,11 @@ def write_points(
     baselines: Sequence[BaselinesResult] = (),
     *,
     model: str | None = None,
+    closer: bool | None = None,
 ) -> Path:
     """Write points.json and points.jsonl, each whole or not at all; returns the path of points.json.
 
-    model: the name or path it was loaded by. Raises InputError where the folder cannot be written.
+    model: the name or path it was loaded by. closer: see Predictor. Raises InputError where the folder cannot be written.
     """
     summaries = [summarise(result) for result in results]
     rows = [
@@ -68,7 +69,7 @@ def write_points(
     ]
     report = {
         "task": "points",
-        "settings": {"model": model},
+        "settings": {"model": model, "closer": closer},
         "datasets": [
             _points_record(result, summary)
             for result, summary in zip(results, summaries, strict=True)

@@ -46,13 +46,15 @@ class Choice:
 
 
 def draw_sheets(
-    runs: Sequence[Run], datasets: Sequence[SampleSet], load: Callable[[str | None], Predictor]
+    runs: Sequence[Run],
+    datasets: Sequence[SampleSet],
+    load: Callable[[str | None, bool], Predictor],
 ) -> tuple[Plot, ...]:
     """A sheet for each of these datasets that a run has scored.
 
-    load: gives the model by the name it had when it was scored, None where the result does not say. Raises InputError for
-    tasks other than points and instances, where no run has scored one of the datasets, for another model than was scored,
-    and for other data.
+    load: gives the model by the name it had when it was scored, None where the result does not say, and by whether it
+    looked closer. Raises InputError for tasks other than points and instances, where no run has scored one of the
+    datasets, for another model than was scored, and for other data.
     """
     if runs[0].task not in _MEASURES:
         raise InputError(
@@ -63,7 +65,8 @@ def draw_sheets(
         scored = {record["name"]: record for record in run.report["datasets"]}
         known = [dataset for dataset in datasets if dataset.name in scored]
         if known:
-            predictor = load(run.report.get("settings", {}).get("model"))
+            settings = run.report.get("settings", {})
+            predictor = load(settings.get("model"), bool(settings.get("closer")))
         for dataset in known:
             title = f"Best, median and worst: {dataset.name}"
             if len(runs) > 1:

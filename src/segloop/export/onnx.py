@@ -31,6 +31,7 @@ from segloop.errors import InputError, WeightsError
 from segloop.export.graph import PRECISIONS, Precision, check_graph, compress
 from segloop.export.parity import Agreement, compare_backends
 from segloop.export.trace import quiet_exporter, trace_decoder, trace_encoder
+from segloop.model.config import CompactConfig
 from segloop.model.sam import Sam
 from segloop.weights.load import config_to_json
 
@@ -148,6 +149,7 @@ def _spec(model: Sam, name: str, contents: dict[str, bytes]) -> BackendSpec:
         num_channels=config.width,
         grid_size=config.grid_size,
         fills_boxes=config.fills_boxes,
+        looks_closer=isinstance(config.encoder, CompactConfig),
     )
 
 

@@ -125,6 +125,26 @@ class Frame:
         band = cv2.resize(logits[low:high], size, interpolation=cv2.INTER_LINEAR)
         return np.asarray(band, dtype=np.float32), low * factor
 
+    def window_to_logit(
+        self, values: FloatArray, window_xyxy: tuple[int, int, int, int]
+    ) -> tuple[FloatArray, FloatArray]:
+        """Take values (K, h, w) of a window of the image to the logit frame.
+
+        Returns their means (K, L, L) over the part of each logit pixel that the window covers, 0 where it covers none, and
+        what share (L, L) of each logit pixel that is.
+        """
+        x0, y0, x1, y1 = window_xyxy
+        side = self.input_size / self.logit_size
+        cells = np.arange(self.logit_size + 1) * side
+        across, down = (
+            _overlaps(cells / scale - start, stop - start).astype(np.float32)
+            for scale, start, stop in zip(self.scale_xy, (x0, y0), (x1, y1), strict=True)
+        )
+        area = down.sum(axis=1)[:, None] * across.sum(axis=1)
+        sums = down @ values.astype(np.float32) @ across.T
+        means = np.divide(sums, area, out=np.zeros_like(sums), where=area > 0)
+        return means, (area * np.prod(self.scale_xy) / side**2).astype(np.float32)
+
     def mask_to_logit(self, mask: npt.NDArray[np.generic]) -> FloatArray:
         """Take a mask (H, W) from the image frame to the logit frame: share of each logit pixel covered, 0 to 1."""
         if mask.shape != self.image_hw:
@@ -141,6 +161,14 @@ class Frame:
             square, (self.logit_size, self.logit_size), interpolation=cv2.INTER_AREA
         )
         return np.asarray(shrunk, dtype=np.float32)
+
+
+def _overlaps(borders: npt.NDArray[np.float64], length: int) -> npt.NDArray[np.float64]:
+    """How much of each pixel 0 to length - 1 lies between one border and the next, (N, length) for N + 1 borders."""
+    starts = np.arange(length)
+    low = np.maximum(borders[:-1, None], starts)
+    overlaps: npt.NDArray[np.float64] = np.minimum(borders[1:, None], starts + 1) - low
+    return np.maximum(0.0, overlaps)
 
 
 def _sources(

@@ -129,11 +129,14 @@ def draw_prompt(
 def cut_out(image: PixelArray, mask: BoolArray, logits: FloatArray | None = None) -> PixelArray:
     """The masked part of a picture (H, W, 3) as (H, W, 4) RGBA of the same size, with a soft edge about a pixel wide.
 
-    logits: (H, W) mask logits in the image frame; where given, the edge runs where they cross 0, between the pixels.
-    Pixels that are wholly transparent are black, so that nothing of the background is in the file.
+    logits: (H, W) mask logits in the image frame; the edge runs where they cross 0, between the pixels, if their positive
+    pixels are the mask's: those of a mask that was looked at closer are coarser than it. Pixels that are wholly transparent
+    are black, so that nothing of the background is in the file.
     """
     if mask.shape != image.shape[:2]:
         raise ValueError(f"mask is {mask.shape}, the image is {image.shape[:2]} (height, width)")
+    if logits is not None and not np.array_equal(logits > 0, mask):
+        logits = None
     distance = _signed_distance(mask) if logits is None else _logit_distance(logits)
     coverage = np.clip(distance + 0.5, 0.0, 1.0)
     # Thin parts keep at least half: the smoothing must not swallow a pixel that the mask counts as its own.

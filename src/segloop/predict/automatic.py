@@ -255,7 +255,7 @@ def _draw(
     if not len(points_xy):
         return
     x0, y0, x1, y1 = crop.box_xyxy
-    embedding = predictor.encode(pixels[y0:y1, x0:x1])
+    embedding = predictor.encode(pixels[y0:y1, x0:x1], closer=False)
     threshold = config.predicted_iou_threshold
     floors = floors_for(outputs, threshold if threshold > 0 else -np.inf)
     cut = partial(

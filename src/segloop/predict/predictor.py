@@ -6,7 +6,7 @@ It holds a backend and remembers nothing, so one predictor serves any number of 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -18,6 +18,7 @@ from segloop.data.transforms import prepare_input
 from segloop.errors import InputError
 from segloop.geometry.frames import BoolArray, FloatArray, Frame
 from segloop.geometry.masks import IntArray, MaskBatch, stability_score
+from segloop.predict.closer import look_closer
 from segloop.prompts.prompt import Prompt, pack
 from segloop.weights.catalog import CHECKPOINTS, default_weights, fetch, file_identity
 
@@ -32,25 +33,35 @@ _CHUNK_PIXELS = 1 << 24
 
 @dataclass(frozen=True)
 class Predictor:
-    """Segments with one backend."""
+    """Segments with one backend. closer: look again at what is small (segloop.predict.closer); None as suits the model."""
 
     backend: Backend
+    closer: bool | None = None
 
     @property
     def spec(self) -> BackendSpec:
         """Name, identity and sizes of the model."""
         return self.backend.spec
 
-    def encode(self, image: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Embedding:
+    @property
+    def looks_closer(self) -> bool:
+        """Whether what is small gets a second look."""
+        return self.spec.looks_closer if self.closer is None else self.closer
+
+    def encode(
+        self, image: ImageSource, *, max_pixels: int = MAX_PIXELS, closer: bool | None = None
+    ) -> Embedding:
         """Encode a path, encoded bytes, a PIL image or an (H, W, 3) uint8 RGB array, once for all its prompts.
 
+        closer: let the embedding keep the pixels, so that segment can look again at what is small; None for looks_closer.
         Raises ImageError for what is no image or larger than max_pixels.
         """
         pixels = load_image(image, max_pixels)
         height, width = pixels.shape[:2]
         frame = Frame((height, width), self.spec.input_size, self.spec.logit_size)
         features = self.backend.encode(prepare_input(pixels, frame))
-        return Embedding(features, frame, self.spec.identity)
+        keeps = self.looks_closer if closer is None else closer
+        return Embedding(features, frame, self.spec.identity, pixels if keeps else None)
 
     def segment(
         self,
@@ -73,7 +84,10 @@ class Predictor:
             embedding, given, outputs, batch_size or self.backend.batch_size
         )
         masks, stability = _restore(logits, embedding.frame)
-        return MaskBatch(masks, predicted_iou, stability, prompt_index, output_index, logits)
+        found = MaskBatch(masks, predicted_iou, stability, prompt_index, output_index, logits)
+        if embedding.pixels is None:
+            return found
+        return look_closer(self, embedding, given, found, outputs)
 
     def _check(
         self,
@@ -171,18 +185,26 @@ def _restore(logits: FloatArray, frame: Frame) -> tuple[BoolArray, FloatArray]:
 
 
 def load(
-    name_or_path: str | Path = "default", *, device: str = "cpu", threads: int | None = None
+    name_or_path: str | Path = "default",
+    *,
+    device: str = "cpu",
+    threads: int | None = None,
+    closer: bool | None = None,
 ) -> Predictor:
     """A predictor from a name or a file.
 
     "default" is the model that comes with the package; vit_b, vit_l and vit_h are the official checkpoints, downloaded
     on first use. Else a path: a folder written by export_onnx, or a .pth, .pt or .safetensors file, which needs PyTorch.
     device: cpu, cuda, cuda:1, mps; ONNX graphs run on the CPU, so another device takes the trainable weights that lie
-    beside them. threads: CPU threads, all by default; with PyTorch the setting holds for the process.
+    beside them. threads: CPU threads, all by default; with PyTorch the setting holds for the process. closer: see Predictor.
     Raises InputError for an unknown name, WeightsError for a file that cannot be used.
     """
     if threads is not None and threads < 1:
         raise InputError(f"threads must be at least 1, got {threads}")
+    return replace(_load(name_or_path, device, threads), closer=closer)
+
+
+def _load(name_or_path: str | Path, device: str, threads: int | None) -> Predictor:
     if name_or_path == "default":
         return _load_folder(default_weights().description.parent, "default", device, threads)
     if name_or_path in CHECKPOINTS:

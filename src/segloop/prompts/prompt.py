@@ -68,6 +68,22 @@ class Prompt:
         alone = self._box is None and self.mask is None and self.logits is None
         return alone and len(self._points) == 1 and self.text is None
 
+    @property
+    def points_and_labels(self) -> tuple[FloatArray, npt.NDArray[np.int64]]:
+        """Points (P, 2) and labels (P,), both empty where none were given."""
+        return self._points, self._labels
+
+    @property
+    def corners(self) -> FloatArray | None:
+        """The box (4,), with its corners in order."""
+        return self._box
+
+    @property
+    def foreground_xy(self) -> FloatArray:
+        """Points on the object (P, 2)."""
+        points: FloatArray = self._points[self._labels == FOREGROUND]
+        return points
+
     def check_inside(self, image_hw: tuple[int, int]) -> None:
         """Raise InputError for a point outside the image, a box that misses it, or a mask of another size."""
         height, width = image_hw

@@ -127,7 +127,7 @@ class EmbeddingService:
         if region is not None:
             x0, y0, x1, y1 = region
             pixels = pixels[y0:y1, x0:x1]
-        embedding = self._predictor.encode(pixels)
+        embedding = self._predictor.encode(pixels, closer=False)
         with self._lock:
             if embedding.features.nbytes <= self._features.maxsize:
                 self._features[key] = embedding

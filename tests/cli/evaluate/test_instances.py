@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from PIL import Image
@@ -53,6 +53,24 @@ def coco(tmp_path: Path) -> tuple[Path, Path]:
     return tmp_path / "instances.json", images
 
 
+def test_a_closer_look_is_another_run(toy_export: ExportReport, data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    arguments = [str(data), "--model", str(toy_export.folder), "-o", str(out)]
+
+    def report() -> Any:
+        return json.loads((out / "instances.json").read_text())
+
+    assert run(*arguments)[0] == 0
+    plain = report()
+    code, _, error = run(*arguments, "--closer")
+    assert code == 2
+    assert "closer False (now True)" in error
+    assert run(*arguments, "--closer", "--redo")[0] == 0
+    closer = report()
+    assert (plain["settings"]["closer"], closer["settings"]["closer"]) == (False, True)
+    assert plain["datasets"] != closer["datasets"]
+
+
 def test_true_boxes_with_noise(toy_export: ExportReport, data: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     arguments = [str(data), "--model", str(toy_export.folder), "-o", str(out)]
@@ -64,7 +82,11 @@ def test_true_boxes_with_noise(toy_export: ExportReport, data: Path, tmp_path: P
         ["rectangles", "2", "2", "0.2"],
     ]
     report = json.loads((out / "instances.json").read_text())
-    assert report["settings"] == {"boxes": "truth", "model": str(toy_export.folder)}
+    assert report["settings"] == {
+        "boxes": "truth",
+        "model": str(toy_export.folder),
+        "closer": False,
+    }
     assert report["datasets"][0]["protocol"]["noise"] == [0, 0.2]
     rows = [json.loads(line) for line in (out / "instances.jsonl").read_text().splitlines()]
     of_boxes = [(row["image"], row["noise"]) for row in rows if "annotation_id" in row]

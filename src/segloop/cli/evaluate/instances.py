@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -21,9 +20,10 @@ from segloop.cli.evaluate.running import (
     loader,
     open_sets,
     score_sets,
+    settings_of,
     stamp_of,
 )
-from segloop.cli.options import DeviceOption, ModelOption, OutOption, ThreadsOption
+from segloop.cli.options import CloserOption, DeviceOption, ModelOption, OutOption, ThreadsOption
 from segloop.errors import InputError
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ def evaluate_instances(
     jobs: JobsOption = 1,
     redo: RedoOption = False,
     seed: SeedOption = 0,
+    closer: CloserOption = None,
     device: DeviceOption = "cpu",
     threads: ThreadsOption = None,
 ) -> None:
@@ -77,17 +78,16 @@ def evaluate_instances(
     protocol = InstancesProtocol(_levels(noise), not one_class, limit, seed)
     sets = open_sets(data, seed)
     opened = [_open_boxes(boxes, one, device) for one in sets]
-    load = loader(model, device, threads, jobs)
-    identity = load().spec.identity
+    load = loader(model, device, threads, jobs, closer=closer)
+    predictor = load()
     prepare_folder(out)
     known = stamp_of([Path(boxes)]) if Path(boxes).exists() else boxes
-    # Which images are scored changes no score.
-    settings = {"model": identity, "boxes": known, **asdict(protocol), "limit": None}
+    settings = {**settings_of(predictor, protocol), "boxes": known}
     results = []
     for one, found in zip(sets, opened, strict=True):
         evaluate = partial(score_instances, load, boxes=found, protocol=protocol)
         results += score_sets("instances", [one], evaluate, settings, Running(out, jobs, redo))
-    written = write_instances(out, results, boxes, model=model)
+    written = write_instances(out, results, boxes, model=model, closer=predictor.looks_closer)
     typer.echo(instances_table(results), nl=False)
     typer.echo(f"\n{written}")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -19,8 +18,9 @@ from segloop.cli.evaluate.running import (
     loader,
     open_sets,
     score_sets,
+    settings_of,
 )
-from segloop.cli.options import DeviceOption, ModelOption, OutOption, ThreadsOption
+from segloop.cli.options import CloserOption, DeviceOption, ModelOption, OutOption, ThreadsOption
 
 if TYPE_CHECKING:
     from segloop.evaluate.points import PointsResult
@@ -46,6 +46,7 @@ def evaluate_points(
     jobs: JobsOption = 1,
     redo: RedoOption = False,
     seed: SeedOption = 0,
+    closer: CloserOption = None,
     device: DeviceOption = "cpu",
     threads: ThreadsOption = None,
 ) -> None:
@@ -69,19 +70,18 @@ def evaluate_points(
     first: Literal["center", "random"] = first_click  # type: ignore[assignment]  # checked there
     protocol = PointsProtocol(max_clicks=max_clicks, limit=limit, seed=seed, first_click=first)
     sets = open_sets(data, seed)
-    load = loader(model, device, threads, jobs)
-    identity = load().spec.identity
+    load = loader(model, device, threads, jobs, closer=closer)
+    predictor = load()
     prepare_folder(out)
     running = Running(out, jobs, redo)
-    # Which images are scored changes no score.
-    settings = {"model": identity, **asdict(protocol), "limit": None}
+    settings = settings_of(predictor, protocol)
     evaluate = partial(score_points, load, protocol=protocol)
     results = score_sets("points", sets, evaluate, settings, running)
     floors = []
     if baselines:
         evaluate_floors = partial(evaluate_baselines, limit=limit, seed=seed)
         floors = score_sets("baselines", sets, evaluate_floors, {}, running)
-    written = write_points(out, results, floors, model=model)
+    written = write_points(out, results, floors, model=model, closer=predictor.looks_closer)
     typer.echo(points_table(results, floors), nl=False)
     if comparison := beside_known(results):
         typer.echo(f"\n{comparison}", nl=False)

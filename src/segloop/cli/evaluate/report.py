@@ -125,8 +125,8 @@ def _sheets(
     from segloop.evaluate.sheet import draw_sheets
     from segloop.predict.predictor import load
 
-    def load_scored(name: str | None) -> Predictor:
-        return load(model or name or "default", device=device, threads=threads)
+    def load_scored(name: str | None, closer: bool) -> Predictor:
+        return load(model or name or "default", device=device, threads=threads, closer=closer)
 
     return draw_sheets(runs, [one.samples for one in open_sets(data, seed)], load_scored)
 

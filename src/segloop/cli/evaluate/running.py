@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Generic, Protocol, TypeVar
@@ -17,6 +17,8 @@ from segloop.cli.console import LOG_SECONDS, progress_bar
 from segloop.errors import InputError
 
 if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
     from segloop.data.sample import SampleSet
     from segloop.evaluate.run import Journal
     from segloop.evaluate.truth import Progress
@@ -160,13 +162,21 @@ def stamp_of(paths: Iterable[Path], notes: Iterable[str] = ()) -> str:
     return digest.hexdigest()[:16]
 
 
-def loader(model: str, device: str, threads: int | None, jobs: int) -> Callable[[], Predictor]:
-    """Loads the model in any process; the processes share the processors unless threads are given."""
+def loader(
+    model: str, device: str, threads: int | None, jobs: int, *, closer: bool | None = False
+) -> Callable[[], Predictor]:
+    """Loads the model in any process; the processes share the processors unless threads are given. closer: see Predictor."""
     from segloop.predict.predictor import load
 
     if threads is None and jobs > 1:
         threads = max(1, (os.cpu_count() or 1) // jobs)
-    return partial(load, model, device=device, threads=threads)
+    return partial(load, model, device=device, threads=threads, closer=closer)
+
+
+def settings_of(predictor: Predictor, protocol: DataclassInstance) -> dict[str, Any]:
+    """What an earlier run must have in common with this one for its scores to count: all but which images it scored."""
+    closer = predictor.looks_closer
+    return {"model": predictor.spec.identity, "closer": closer, **asdict(protocol), "limit": None}
 
 
 def score_sets(

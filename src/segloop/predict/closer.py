@@ -1,0 +1,174 @@
+"""A second look at what is small: the part of the image around a prompt, encoded by itself.
+
+A compact model sees 512 pixels of a photograph, of which a small object has a handful. Around a box it is plain where to
+look. A lone click may mean something of any size, so several scales are tried, and the answer that the model trusts most
+is taken. Interactive segmentation has long zoomed in on the object (Sofiiuk et al. 2020, "f-BRS", section 3.4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from segloop.backends.base import Embedding
+from segloop.geometry.frames import FloatArray, Frame
+from segloop.geometry.masks import MaskBatch, mask_boxes
+from segloop.geometry.windows import Window
+from segloop.prompts.prompt import MASK_MAGNITUDE, Prompt
+
+if TYPE_CHECKING:
+    from segloop.predict.predictor import Outputs, Predictor
+
+
+@dataclass(frozen=True)
+class CloserConfig:
+    """Where to look again; chosen on held-out images of the training sets.
+
+    click_shares: for a lone click, sides of windows as shares of the image's long side. margin: how many times as large
+    as its box or its last mask an object's window is. least_px: no window has a smaller side. most: a window of more than
+    this share of the long side shows too little more.
+    """
+
+    click_shares: tuple[float, ...] = (0.25, 0.125)
+    margin: float = 4.0
+    least_px: int = 48
+    most: float = 0.8
+
+
+def look_closer(
+    predictor: Predictor,
+    embedding: Embedding,
+    prompts: Sequence[Prompt],
+    first: MaskBatch,
+    outputs: Outputs,
+    config: CloserConfig = CloserConfig(),
+) -> MaskBatch:
+    """The masks of a first look, or better ones from windows of embedding.pixels, in the same order.
+
+    For a lone click the look that the model trusts most counts; for any other prompt the closer one does.
+    """
+    assert embedding.pixels is not None
+    answers = []
+    for index, prompt in enumerate(prompts):
+        answer = first.select(first.prompt_index == index)
+        asked = outputs
+        if outputs == "auto":
+            asked = "three" if prompt.is_ambiguous else "single"
+        elif outputs == "best" and not prompt.is_ambiguous:
+            asked = "single"
+        trusted = answer.predicted_iou.max()
+        found = answer
+        for window in windows_for(prompt, answer, embedding, config):
+            closer = _look(predictor, embedding, prompt, window, answer, asked)
+            if not prompt.is_ambiguous or closer.predicted_iou.max() > trusted:
+                trusted, found = closer.predicted_iou.max(), closer
+        answers.append(found)
+    return MaskBatch.concatenate([first.select([]), *answers])
+
+
+def windows_for(
+    prompt: Prompt, answer: MaskBatch, embedding: Embedding, config: CloserConfig
+) -> list[Window]:
+    """Where to look again for a prompt that was answered by these masks."""
+    image_hw = embedding.frame.image_hw
+    long_side = max(image_hw)
+    region = _region(prompt, answer, embedding)
+    if region is None:
+        return []
+    if prompt.is_ambiguous:
+        sides = [share * long_side for share in config.click_shares]
+    else:
+        sides = [config.margin * float(max(region[2:] - region[:2]))]
+    windows = [place_window(region, max(side, config.least_px), image_hw) for side in sides]
+    return [
+        one for one in windows if max(one[2] - one[0], one[3] - one[1]) < config.most * long_side
+    ]
+
+
+def place_window(region_xyxy: FloatArray, side: float, image_hw: tuple[int, int]) -> Window:
+    """The square of this side about the middle of a region, moved and cut so that it lies in the image."""
+    starts, ends = [], []
+    for low, high, length in zip(region_xyxy[:2], region_xyxy[2:], image_hw[::-1], strict=True):
+        extent = min(side, length)
+        start = min(max((low + high - extent) / 2, 0.0), length - extent)
+        starts.append(int(start))
+        ends.append(min(length, int(np.ceil(start + extent))))
+    return starts[0], starts[1], ends[0], ends[1]
+
+
+def _region(prompt: Prompt, answer: MaskBatch, embedding: Embedding) -> FloatArray | None:
+    """What the prompt says of where the object is (x0, y0, x1, y1): box, foreground points, mask, or the answer to them."""
+    box, points = prompt.corners, prompt.foreground_xy
+    boxes = [np.concatenate([point, point + 1]) for point in points]
+    if box is not None:
+        boxes.append(box)
+    if prompt.mask is not None:
+        boxes += _boxes_of(np.asarray(prompt.mask)[None] > 0)
+    elif prompt.logits is not None:
+        boxes += _boxes_of(embedding.frame.logits_to_image(prompt.logits[None]) > 0)
+    elif box is None and len(points) > 1:
+        boxes += _boxes_of(answer.best().masks)
+    if not boxes:
+        return None
+    stacked = np.stack(boxes)
+    region: FloatArray = np.concatenate([stacked[:, :2].min(axis=0), stacked[:, 2:].max(axis=0)])
+    return region
+
+
+def _boxes_of(masks: np.ndarray) -> list[FloatArray]:
+    return [box for box, mask in zip(mask_boxes(masks), masks, strict=True) if mask.any()]
+
+
+def _look(
+    predictor: Predictor,
+    embedding: Embedding,
+    prompt: Prompt,
+    window: Window,
+    answer: MaskBatch,
+    outputs: Outputs,
+) -> MaskBatch:
+    """The same question in a window, and its answer as one about the image."""
+    assert embedding.pixels is not None
+    x0, y0, x1, y1 = window
+    part = predictor.encode(np.ascontiguousarray(embedding.pixels[y0:y1, x0:x1]), closer=False)
+    moved = move_prompt(prompt, window, embedding.frame, part.frame)
+    found = predictor.segment(part, moved, outputs=outputs)
+    masks = np.zeros((len(found), *embedding.frame.image_hw), dtype=np.bool_)
+    masks[:, y0:y1, x0:x1] = found.masks
+    inside, share = embedding.frame.window_to_logit(
+        part.frame.logits_to_image(found.logits), window
+    )
+    # Outside the window nothing was found.
+    logits = np.where(share > 0.5, inside, np.minimum(answer.logits[: len(found)], -1.0))
+    return replace(
+        found,
+        masks=masks,
+        logits=logits.astype(np.float32),
+        prompt_index=np.full(len(found), answer.prompt_index[0]),
+    )
+
+
+def move_prompt(prompt: Prompt, window: Window, whole: Frame, part: Frame) -> Prompt:
+    """The prompt in the frame of a window; points outside it are left out."""
+    x0, y0, x1, y1 = window
+    origin = np.array([x0, y0], dtype=np.float32)
+    points, labels = prompt.points_and_labels
+    is_inside = ((points >= origin) & (points <= (x1, y1))).all(axis=1)
+    logits = mask = None
+    if prompt.logits is not None:
+        values = whole.logits_in_window(prompt.logits, window)[None]
+        around, share = part.window_to_logit(values, (0, 0, x1 - x0, y1 - y0))
+        logits = np.where(share > 0.0, around, -MASK_MAGNITUDE).astype(np.float32)[0]
+    elif prompt.mask is not None:
+        mask = np.asarray(prompt.mask)[y0:y1, x0:x1]
+    return replace(
+        prompt,
+        points_xy=points[is_inside] - origin,
+        labels=labels[is_inside],
+        box_xyxy=None if prompt.corners is None else prompt.corners - np.tile(origin, 2),
+        logits=logits,
+        mask=mask,
+    )

@@ -1,0 +1,188 @@
+"""The second look: where it is taken, and that it sees what the first could not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import cv2
+import numpy as np
+import pytest
+
+from segloop.backends.base import DRAW_ALL, Backend, BackendSpec, Embedding, drawn_outputs
+from segloop.geometry.frames import BoolArray, FloatArray, Frame
+from segloop.geometry.masks import mask_iou
+from segloop.predict.closer import CloserConfig, move_prompt, place_window, windows_for
+from segloop.predict.predictor import Predictor
+from segloop.prompts.prompt import PackedPrompts, Prompt
+
+SIDE, GRID = 64, 16
+HEIGHT, WIDTH = 300, 400
+
+
+@dataclass
+class Brightness(Backend):
+    """Sees brightness in 16 cells a side, and calls bright what is more than half covered.
+
+    Trusted are the three outputs of a lone click as `trust` says of the bright share of what it sees; seen: its images.
+    """
+
+    trust: float = 1.0
+    seen: list[FloatArray] = field(default_factory=list)
+    asked: list[PackedPrompts] = field(default_factory=list)
+
+    @property
+    def spec(self) -> BackendSpec:
+        return BackendSpec("bright", "bright", SIDE, 4 * GRID, 1, GRID, looks_closer=True)
+
+    def encode(self, image_chw: FloatArray) -> FloatArray:
+        self.seen.append(image_chw)
+        return cv2.resize(image_chw[0], (GRID, GRID), interpolation=cv2.INTER_AREA)[None]
+
+    def decode(
+        self, features: FloatArray, prompts: PackedPrompts, floors: FloatArray = DRAW_ALL
+    ) -> tuple[FloatArray, FloatArray]:
+        self.asked.append(prompts)
+        # Dark is -2.1 after normalising, bright 2.2.
+        logits = cv2.resize(features[0], (4 * GRID, 4 * GRID), interpolation=cv2.INTER_LINEAR)
+        share = float((features[0] > 0).mean())
+        iou = np.full((len(prompts), 4), self.trust * share, dtype=np.float32)
+        rows, _ = drawn_outputs(iou, floors)
+        return np.repeat(logits[None], len(rows), axis=0), iou
+
+
+def picture(x: int, y: int, side: int) -> tuple[FloatArray, BoolArray]:
+    """Dark but for one bright square."""
+    truth = np.zeros((HEIGHT, WIDTH), dtype=np.bool_)
+    truth[y : y + side, x : x + side] = True
+    return np.where(truth[..., None], 250, 2).astype(np.uint8).repeat(3, axis=2), truth
+
+
+@pytest.fixture
+def backend() -> Brightness:
+    return Brightness()
+
+
+def corners(truth: BoolArray) -> list[int]:
+    ys, xs = np.nonzero(truth)
+    return [int(xs.min()), int(ys.min()), int(xs.max()) + 1, int(ys.max()) + 1]
+
+
+@pytest.mark.parametrize("prompt", ["box", "click"])
+def test_what_is_too_small_for_the_first_look_is_found_in_the_second(
+    backend: Brightness, prompt: str
+) -> None:
+    image, truth = picture(210, 130, 14)
+    asked = Prompt(box_xyxy=corners(truth)) if prompt == "box" else Prompt(points_xy=[(216, 136)])
+    near, far = Predictor(backend), Predictor(backend, closer=False)
+    coarse = far.segment(far.encode(image), asked)
+    fine = near.segment(near.encode(image), asked)
+    assert float(mask_iou(coarse.masks[0], truth)) < 0.5
+    assert float(mask_iou(fine.masks[0], truth)) > 0.8
+    assert len(fine) == len(coarse)
+    assert fine.prompt_index.tolist() == coarse.prompt_index.tolist()
+    assert fine.output_index.tolist() == coarse.output_index.tolist()
+    # The logits are in the frame of the whole image, so that they can be given back.
+    frame = Frame((HEIGHT, WIDTH), SIDE, 4 * GRID)
+    assert float(mask_iou(frame.logits_to_image(fine.logits[:1])[0] > 0, truth)) > 0.4
+
+
+def test_a_click_takes_the_scale_that_is_trusted_most(backend: Brightness) -> None:
+    image, _ = picture(100, 60, 150)
+    backend.trust = -1.0  # the less bright, the better: the whole image
+    predictor = Predictor(backend)
+    embedding = predictor.encode(image)
+    found = predictor.segment(embedding, Prompt(points_xy=[(170, 130)]))
+    assert len(backend.seen) == 3
+    plain = Predictor(backend, closer=False)
+    np.testing.assert_array_equal(
+        found.masks,
+        plain.segment(replace(embedding, pixels=None), Prompt(points_xy=[(170, 130)])).masks,
+    )
+
+
+def test_large_objects_and_kept_embeddings_get_one_look(backend: Brightness) -> None:
+    image, truth = picture(100, 60, 150)
+    predictor = Predictor(backend)
+    predictor.segment(predictor.encode(image), Prompt(box_xyxy=corners(truth)))
+    assert len(backend.seen) == 1
+    small, truth = picture(210, 130, 14)
+    predictor.segment(predictor.encode(small, closer=False), Prompt(box_xyxy=corners(truth)))
+    assert len(backend.seen) == 2
+
+
+def test_many_prompts_keep_their_order(backend: Brightness) -> None:
+    image, truth = picture(210, 130, 14)
+    predictor = Predictor(backend)
+    prompts = [
+        Prompt(points_xy=[(5, 5)]),
+        Prompt(box_xyxy=corners(truth)),
+        Prompt(points_xy=[(216, 136)]),
+    ]
+    found = predictor.segment(predictor.encode(image), prompts)
+    assert found.prompt_index.tolist() == [0, 0, 0, 1, 2, 2, 2]
+    assert len(predictor.segment(predictor.encode(image), [])) == 0
+
+
+def embedding_of(image_hw: tuple[int, int]) -> Embedding:
+    frame = Frame(image_hw, SIDE, 4 * GRID)
+    pixels = np.zeros((*image_hw, 3), dtype=np.uint8)
+    return Embedding(np.zeros((1, GRID, GRID), dtype=np.float32), frame, "bright", pixels)
+
+
+def windows(prompt: Prompt, backend: Brightness) -> Sequence[tuple[int, int, int, int]]:
+    embedding = embedding_of((HEIGHT, WIDTH))
+    answer = Predictor(backend).segment(replace(embedding, pixels=None), prompt)
+    return windows_for(prompt, answer, embedding, CloserConfig())
+
+
+def test_windows_lie_about_what_the_prompt_shows(backend: Brightness) -> None:
+    assert windows(Prompt(points_xy=[(200, 150)]), backend) == [
+        (150, 100, 251, 201),
+        (175, 125, 226, 176),
+    ]
+    assert windows(Prompt(points_xy=[(0, 300)]), backend) == [(0, 200, 100, 300), (0, 250, 50, 300)]
+    assert windows(Prompt(box_xyxy=(200, 100, 220, 110)), backend) == [(170, 65, 250, 145)]
+    assert windows(Prompt(box_xyxy=(200, 100, 202, 102)), backend) == [(177, 77, 225, 125)]
+    assert windows(Prompt(box_xyxy=(100, 100, 200, 200)), backend) == []
+    mask = np.zeros((HEIGHT, WIDTH), dtype=np.bool_)
+    mask[100:111, 200:221] = True
+    assert windows(Prompt(mask=mask), backend) == [(170, 65, 250, 145)]
+
+
+def test_windows_are_inside_and_hold_the_region() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        height, width = (int(value) for value in rng.integers(20, 500, 2))
+        x0, y0 = rng.uniform(0, width - 2), rng.uniform(0, height - 2)
+        region = np.array([x0, y0, rng.uniform(x0, width), rng.uniform(y0, height)], np.float32)
+        side = max(region[2:] - region[:2]) * rng.uniform(1, 5) + 1
+        left, top, right, bottom = place_window(region, side, (height, width))
+        assert 0 <= left <= region[0]
+        assert 0 <= top <= region[1]
+        assert region[2] <= right + 1e-3 <= width + 1e-3
+        assert region[3] <= bottom + 1e-3 <= height + 1e-3
+        assert right - left <= side + 2
+
+
+def test_a_prompt_moves_with_its_window() -> None:
+    whole, window = Frame((HEIGHT, WIDTH), SIDE, 4 * GRID), (100, 50, 200, 150)
+    part = Frame((100, 100), SIDE, 4 * GRID)
+    prompt = Prompt(points_xy=[(120, 60), (10, 10)], labels=[1, 0], box_xyxy=(110, 55, 180, 140))
+    moved = move_prompt(prompt, window, whole, part)
+    points, labels = moved.points_and_labels
+    assert points.tolist() == [[20, 10]]
+    assert labels.tolist() == [1]
+    assert moved.corners is not None
+    assert moved.corners.tolist() == [10, 5, 80, 90]
+
+
+def test_logits_move_with_their_window() -> None:
+    whole, window = Frame((HEIGHT, WIDTH), SIDE, 4 * GRID), (100, 50, 200, 150)
+    part = Frame((100, 100), SIDE, 4 * GRID)
+    rng = np.random.default_rng(0)
+    logits = cv2.GaussianBlur(rng.normal(size=(64, 64)).astype(np.float32), (0, 0), 3) * 20
+    moved = move_prompt(Prompt(logits=logits), window, whole, part)
+    there = whole.logits_to_image(logits)[50:150, 100:200]
+    assert moved.logits is not None
+    np.testing.assert_allclose(part.logits_to_image(moved.logits), there, atol=0.5)

@@ -142,7 +142,7 @@ MUTATIONS = (
         "segloop/train/losses.py",
         "IOU_WEIGHT = 20.0, 1.0, 1.0",
         "IOU_WEIGHT = 1.0, 20.0, 1.0",
-        ("tests/train/test_losses.py",),
+        _TEST_STEP,
     ),
     Mutation(
         "step: mean of the three losses for their minimum",
@@ -171,5 +171,42 @@ MUTATIONS = (
         "optimizer.load_state_dict(state)",
         "pass",
         ("tests/train/test_loop.py",),
+    ),
+    # --- automatic masks and the second look ---
+    Mutation(
+        "filters: the larger crop wins across crops",
+        "segloop/predict/filters.py",
+        "1.0 / sides.prod(axis=1)",
+        "sides.prod(axis=1)",
+        ("tests/predict/test_filters.py", "tests/predict/test_automatic.py"),
+    ),
+    Mutation(
+        "closer: the scale that is trusted least",
+        "segloop/predict/closer.py",
+        "closer.predicted_iou.max() > trusted",
+        "closer.predicted_iou.max() < trusted",
+        ("tests/predict/test_closer.py",),
+    ),
+    Mutation(
+        "closer: points not moved into the window",
+        "segloop/predict/closer.py",
+        "points[is_inside] - origin",
+        "points[is_inside]",
+        ("tests/predict/test_closer.py",),
+    ),
+    # --- evaluation ---
+    Mutation(
+        "boundaries: tolerance twice the benchmark's",
+        "segloop/evaluate/boundaries.py",
+        "MAX_DISTANCE = 0.0075",
+        "MAX_DISTANCE = 0.015",
+        ("tests/evaluate/test_boundaries.py",),
+    ),
+    Mutation(
+        "coverage: columns counted from the image's left, not the mask's",
+        "segloop/geometry/coverage.py",
+        "_read_lines(before, own_columns - first)",
+        "_read_lines(before, own_columns)",
+        ("tests/geometry/test_coverage.py",),
     ),
 )

@@ -12,7 +12,7 @@ import pytest
 from segloop.backends.base import DRAW_ALL, Backend, BackendSpec, Embedding, drawn_outputs
 from segloop.geometry.frames import BoolArray, FloatArray, Frame
 from segloop.geometry.masks import mask_iou
-from segloop.predict.closer import CloserConfig, move_prompt, place_window, windows_for
+from segloop.predict.closer import CloserConfig, look_closer, move_prompt, place_window, windows_for
 from segloop.predict.predictor import Predictor
 from segloop.prompts.prompt import PackedPrompts, Prompt
 
@@ -99,6 +99,22 @@ def test_a_click_takes_the_scale_that_is_trusted_most(backend: Brightness) -> No
         found.masks,
         plain.segment(replace(embedding, pixels=None), Prompt(points_xy=[(170, 130)])).masks,
     )
+
+
+def test_a_window_that_is_filled_does_not_count(backend: Brightness) -> None:
+    image, truth = picture(100, 60, 150)
+    predictor = Predictor(backend)  # trusts most what is brightest: the windows are nothing else
+    embedding = predictor.encode(image)
+    found = predictor.segment(embedding, Prompt(points_xy=[(170, 130)]), outputs="best")
+    assert float(mask_iou(found.masks[0], truth)) > 0.9
+    config = CloserConfig(fills=1.0)
+    plain = predictor.segment(
+        replace(embedding, pixels=None), Prompt(points_xy=[(170, 130)]), outputs="best"
+    )
+    filled = look_closer(
+        predictor, embedding, [Prompt(points_xy=[(170, 130)])], plain, "best", config
+    )
+    assert filled.areas[0] < 0.5 * truth.sum()
 
 
 def test_large_objects_and_kept_embeddings_get_one_look(backend: Brightness) -> None:

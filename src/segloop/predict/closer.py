@@ -27,12 +27,14 @@ if TYPE_CHECKING:
 class CloserConfig:
     """Where to look again; chosen on held-out images of the training sets.
 
-    click_shares: for a lone click, sides of windows as shares of the image's long side. margin: how many times as large
-    as its box or its last mask an object's window is. least_px: no window has a smaller side. most: a window of more than
-    this share of the long side shows too little more.
+    click_shares: for a lone click, sides of windows as shares of the image's long side. fills: what fills more than this
+    share of such a window was large enough before, or is cut off by it, so that the window does not count. margin: how many
+    times as large as its box or its last mask an object's window is. least_px: no window has a smaller side. most: a window
+    of more than this share of the long side shows too little more.
     """
 
     click_shares: tuple[float, ...] = (0.25, 0.125)
+    fills: float = 0.2
     margin: float = 4.0
     least_px: int = 48
     most: float = 0.8
@@ -48,7 +50,8 @@ def look_closer(
 ) -> MaskBatch:
     """The masks of a first look, or better ones from windows of embedding.pixels, in the same order.
 
-    For a lone click the look that the model trusts most counts; for any other prompt the closer one does.
+    For a lone click the look that the model trusts most counts, if it shows something small; for any other prompt the closer
+    one does.
     """
     assert embedding.pixels is not None
     answers = []
@@ -63,7 +66,9 @@ def look_closer(
         found = answer
         for window in windows_for(prompt, answer, embedding, config):
             closer = _look(predictor, embedding, prompt, window, answer, asked)
-            if not prompt.is_ambiguous or closer.predicted_iou.max() > trusted:
+            if not prompt.is_ambiguous:
+                found = closer
+            elif closer.predicted_iou.max() > trusted and _fills(closer, window) <= config.fills:
                 trusted, found = closer.predicted_iou.max(), closer
         answers.append(found)
     return MaskBatch.concatenate([first.select([]), *answers])
@@ -116,6 +121,12 @@ def _region(prompt: Prompt, answer: MaskBatch, embedding: Embedding) -> FloatArr
     stacked = np.stack(boxes)
     region: FloatArray = np.concatenate([stacked[:, :2].min(axis=0), stacked[:, 2:].max(axis=0)])
     return region
+
+
+def _fills(found: MaskBatch, window: Window) -> float:
+    """Share of a window that the mask covers that is trusted most."""
+    x0, y0, x1, y1 = window
+    return float(found.best().areas[0]) / ((x1 - x0) * (y1 - y0))
 
 
 def _boxes_of(masks: np.ndarray) -> list[FloatArray]:

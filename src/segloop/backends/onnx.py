@@ -200,6 +200,9 @@ def _open_session(path: Path, content: bytes, threads: int) -> onnxruntime.Infer
     options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.log_severity_level = 3
+    # Threads that wait for work at full speed hold up the other session, and NumPy: an encoding right after a mask took
+    # twice as long.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's errors share no base class below Exception

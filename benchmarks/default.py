@@ -15,7 +15,7 @@ import segloop
 from benchmarks.machine import Row, medians, write
 
 PHOTO = Path(__file__).resolve().parent.parent / "examples" / "coffee.jpg"
-SPOON_BOX = (326, 240, 408, 326)
+SPOON_BOX, SPOON_POINT = (326, 240, 408, 326), (367, 283)
 MANY = 64
 
 
@@ -24,7 +24,10 @@ def run(threads: int, times: int = 7) -> list[Row]:
     predictor, alone = segloop.load(threads=threads), segloop.load(threads=1)
     embedding, near = predictor.encode(PHOTO, closer=False), predictor.encode(PHOTO)
     one, many = (point_prompts(count, embedding.frame.image_hw) for count in (1, MANY))
-    spoon = segloop.Prompt(box_xyxy=SPOON_BOX)
+    spoon, on_spoon = (
+        segloop.Prompt(box_xyxy=SPOON_BOX),
+        segloop.Prompt(points_xy=[SPOON_POINT]),
+    )
     with tempfile.TemporaryDirectory() as folder:
         seconds = medians(
             {
@@ -34,7 +37,9 @@ def run(threads: int, times: int = 7) -> list[Row]:
                 "encode, one thread": partial(alone.encode, PHOTO),
                 "segment, one click": partial(predictor.segment, embedding, one),
                 "segment, one click, one thread": partial(alone.segment, embedding, one),
-                "segment, one click, looked at closer": partial(predictor.segment, near, one),
+                "segment, a small thing clicked, looked at closer": partial(
+                    predictor.segment, near, on_spoon
+                ),
                 "segment, a small box, looked at closer": partial(predictor.segment, near, spoon),
                 f"segment, {MANY} clicks": partial(predictor.segment, embedding, many),
                 f"segment, {MANY} clicks, one thread": partial(alone.segment, embedding, many),

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter
 from torch import nn
 
-from segloop.model.layers import MLP, Attention, LayerNorm2d, Paint, softmax_over_rows
+from segloop.model.layers import MLP, Attention, Blur, LayerNorm2d, Paint, softmax_over_rows
 
 
 @pytest.fixture(autouse=True)
@@ -109,3 +111,10 @@ def test_folding_keeps_gradients() -> None:
         (attention.image_to_tokens(image, tokens, tokens), attention(image, tokens, tokens)),
     ):
         torch.testing.assert_close(gradients(folded), gradients(plain))
+
+
+def test_blur_is_a_gaussian_with_repeated_edges() -> None:
+    images = torch.from_numpy(np.random.default_rng(0).normal(size=(3, 20, 31)).astype(np.float32))
+    expected = gaussian_filter(images.numpy(), 1.0, axes=(1, 2), mode="nearest", truncate=2.0)
+    np.testing.assert_allclose(Blur(1.0)(images).numpy(), expected, atol=1e-5)
+    assert Blur(1.0)(images[:0]).shape == (0, 20, 31)

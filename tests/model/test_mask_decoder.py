@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
 
 from segloop.model.config import DecoderConfig
-from segloop.model.layers import Attention
+from segloop.model.layers import Attention, Blur
 from segloop.model.mask_decoder import (
     MaskDecoder,
     TwoWayLayer,
@@ -43,6 +45,20 @@ def test_four_masks_and_four_raw_scores(decoder: MaskDecoder) -> None:
     assert logits.shape == (2, 4, 4 * GRID, 4 * GRID)
     assert iou.shape == (2, 4)
     assert (iou > 1.0).all(), "nothing may bound the predicted IoU"
+
+
+def test_masks_may_be_blurred(decoder: MaskDecoder) -> None:
+    smooth = MaskDecoder(WIDTH, replace(CONFIG, blur=1.0)).eval()
+    smooth.load_state_dict(decoder.state_dict())
+    given, floors = inputs(), torch.tensor([-torch.inf, torch.inf, -torch.inf, torch.inf])
+    with torch.no_grad():
+        plain, blurred = (one(*given)[0] for one in (decoder, smooth))
+        expected = Blur(1.0)(plain.flatten(0, 1)).unflatten(0, plain.shape[:2])
+        torch.testing.assert_close(blurred, expected)
+        assert not torch.allclose(blurred, plain)
+        torch.testing.assert_close(
+            smooth(*given, floors=floors)[0], expected[:, [0, 2]].flatten(0, 1)
+        )
 
 
 def test_each_head_draws_its_own_output(decoder: MaskDecoder) -> None:

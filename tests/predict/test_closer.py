@@ -88,33 +88,40 @@ def test_what_is_too_small_for_the_first_look_is_found_in_the_second(
 
 
 def test_a_click_takes_the_scale_that_is_trusted_most(backend: Brightness) -> None:
-    image, _ = picture(100, 60, 150)
+    image, _ = picture(100, 60, 60)
     backend.trust = -1.0  # the less bright, the better: the whole image
     predictor = Predictor(backend)
     embedding = predictor.encode(image)
-    found = predictor.segment(embedding, Prompt(points_xy=[(170, 130)]))
+    found = predictor.segment(embedding, Prompt(points_xy=[(130, 90)]))
     assert len(backend.seen) == 3
     plain = Predictor(backend, closer=False)
     np.testing.assert_array_equal(
         found.masks,
-        plain.segment(replace(embedding, pixels=None), Prompt(points_xy=[(170, 130)])).masks,
+        plain.segment(replace(embedding, pixels=None), Prompt(points_xy=[(130, 90)])).masks,
     )
 
 
 def test_a_window_that_is_filled_does_not_count(backend: Brightness) -> None:
-    image, truth = picture(100, 60, 150)
+    image, truth = picture(100, 60, 60)
     predictor = Predictor(backend)  # trusts most what is brightest: the windows are nothing else
     embedding = predictor.encode(image)
-    found = predictor.segment(embedding, Prompt(points_xy=[(170, 130)]), outputs="best")
-    assert float(mask_iou(found.masks[0], truth)) > 0.9
-    config = CloserConfig(fills=1.0)
-    plain = predictor.segment(
-        replace(embedding, pixels=None), Prompt(points_xy=[(170, 130)]), outputs="best"
-    )
-    filled = look_closer(
-        predictor, embedding, [Prompt(points_xy=[(170, 130)])], plain, "best", config
-    )
-    assert filled.areas[0] < 0.5 * truth.sum()
+    prompt = Prompt(points_xy=[(130, 90)])
+    found = predictor.segment(embedding, prompt, outputs="best")
+    plain = predictor.segment(replace(embedding, pixels=None), prompt, outputs="best")
+    np.testing.assert_array_equal(found.masks, plain.masks)
+    filled = look_closer(predictor, embedding, [prompt], plain, "best", CloserConfig(fills=1.0))
+    assert filled.areas[0] < 0.8 * truth.sum()
+
+
+def test_a_click_on_something_large_gets_one_look(backend: Brightness) -> None:
+    image, _ = picture(100, 60, 150)
+    predictor = Predictor(backend)
+    embedding, prompt = predictor.encode(image), Prompt(points_xy=[(170, 130)])
+    predictor.segment(embedding, prompt)
+    assert len(backend.seen) == 1
+    plain = predictor.segment(replace(embedding, pixels=None), prompt)
+    look_closer(predictor, embedding, [prompt], plain, "auto", CloserConfig(small=0.5))
+    assert len(backend.seen) == 3
 
 
 def test_large_objects_and_kept_embeddings_get_one_look(backend: Brightness) -> None:
@@ -163,7 +170,9 @@ def test_windows_lie_about_what_the_prompt_shows(backend: Brightness) -> None:
     assert windows(Prompt(box_xyxy=(100, 100, 200, 200)), backend) == []
     mask = np.zeros((HEIGHT, WIDTH), dtype=np.bool_)
     mask[100:111, 200:221] = True
-    assert windows(Prompt(mask=mask), backend) == [(170, 65, 250, 145)]
+    clicked = Prompt(mask=mask, points_xy=[(205, 105)])
+    assert windows(clicked, backend) == [(170, 65, 250, 145)]
+    assert windows(Prompt(mask=mask), backend) == []
 
 
 def test_windows_are_inside_and_hold_the_region() -> None:

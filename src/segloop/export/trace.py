@@ -82,8 +82,13 @@ def _draw_wanted(graph: GraphProto, model: Sam) -> None:
     drawn = _trace(_Draw(model), inputs, dict.fromkeys(inputs, (0,)), ("values",))
     graph.node.extend(_select_prompts())
     append(graph, drawn.graph, "draw/")
-    graph.node.extend(_select_outputs(config.grid_size))
     side = config.logit_size
+    unfolded = "unfolded" if config.decoder.blur else "logits"
+    graph.node.extend(_select_outputs(config.grid_size, unfolded))
+    if config.decoder.blur:
+        images = {unfolded: torch.zeros(3, side, side)}
+        blurred = _trace(model.mask_decoder.blur, images, {unfolded: (0,)}, ("logits",))
+        append(graph, blurred.graph, "blur/")
     graph.input.append(helper.make_tensor_value_info("floors", TensorProto.FLOAT, [NUM_OUTPUTS]))
     logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, [None, side, side])
     (predicted_iou,) = (value for value in graph.output if value.name == "predicted_iou")
@@ -111,8 +116,8 @@ def _select_prompts() -> list[NodeProto]:
     ]
 
 
-def _select_outputs(grid_size: int) -> list[NodeProto]:
-    """Keep the masks to draw and lay them out as unfold_cells does."""
+def _select_outputs(grid_size: int, name: str) -> list[NodeProto]:
+    """Keep the masks to draw and lay them out as unfold_cells does, under this name."""
     node = helper.make_node
     cells, side = [-1, grid_size, grid_size, 2, 2, 2, 2], 4 * grid_size
     return [
@@ -123,7 +128,7 @@ def _select_outputs(grid_size: int) -> list[NodeProto]:
         node("Reshape", ["drawn_values", "cells_shape"], ["cells"]),
         node("Transpose", ["cells"], ["pixels"], perm=[0, 1, 3, 5, 2, 4, 6]),
         node("Constant", [], ["logits_shape"], value_ints=[-1, side, side]),
-        node("Reshape", ["pixels", "logits_shape"], ["logits"]),
+        node("Reshape", ["pixels", "logits_shape"], [name]),
     ]
 
 

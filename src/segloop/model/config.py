@@ -45,7 +45,8 @@ class DecoderConfig:
 
     attention_width is the inner width of the attentions between tokens and image; upscale_widths the channels after each
     of the two upscalings. fast_gelu: masks are drawn with the tanh form of GELU, which is within .0005 and takes half the
-    time in a browser.
+    time in a browser. blur: a Gaussian of this many logit pixels smooths the masks, for nothing else in the decoder makes
+    neighbouring cells agree.
     """
 
     num_heads: int = 8
@@ -56,6 +57,7 @@ class DecoderConfig:
     iou_width: int = 256
     iou_depth: int = 3
     fast_gelu: bool = False
+    blur: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,8 @@ class ModelConfig:
         return 4 * self.grid_size
 
 
+COMPACT_BLUR = 1.0
+
 _COMPACT_DECODER = DecoderConfig(
     num_heads=2,
     mlp_width=512,
@@ -93,6 +97,7 @@ _COMPACT_DECODER = DecoderConfig(
     upscale_widths=(32, 16),
     iou_width=128,
     fast_gelu=True,
+    blur=COMPACT_BLUR,
 )
 
 MODELS: dict[str, ModelConfig] = {

@@ -7,6 +7,7 @@ E width of a head.
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass
 
 import torch
@@ -40,6 +41,25 @@ class LayerNorm2d(nn.Module):
         """Normalise each position over its channels."""
         x = F.layer_norm(x.permute(0, 2, 3, 1), self.weight.shape, self.weight, self.bias, self.eps)
         return x.permute(0, 3, 1, 2)
+
+
+class Blur(nn.Module):
+    """A Gaussian over images, whose edges are repeated outwards; sigma in pixels."""
+
+    taps: Tensor
+
+    def __init__(self, sigma: float) -> None:
+        super().__init__()
+        self.reach = math.ceil(2 * sigma)
+        taps = torch.exp(-0.5 * (torch.arange(-self.reach, self.reach + 1) / sigma) ** 2)
+        self.register_buffer("taps", taps / taps.sum(), persistent=False)
+
+    def forward(self, unfolded: Tensor) -> Tensor:
+        """Images (K, H, W), blurred along one axis and then along the other."""
+        wide = F.pad(unfolded[:, None], [self.reach] * 4, mode="replicate")
+        return F.conv2d(
+            F.conv2d(wide, self.taps[None, None, None]), self.taps[None, None, :, None]
+        )[:, 0]
 
 
 class MLP(nn.Module):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segloop.model.config import DecoderConfig
-from segloop.model.layers import MLP, Attention, Paint, RowNorm
+from segloop.model.layers import MLP, Attention, Blur, Paint, RowNorm
 
 NUM_OUTPUTS = 4
 
@@ -108,6 +108,7 @@ class MaskDecoder(nn.Module):
         self.upscale1 = Upscale(width, first)
         self.upscale_norm = RowNorm(first, eps=1e-6)
         self.upscale2 = Upscale(first, second)
+        self.blur = Blur(config.blur) if config.blur else nn.Identity()
         self.mask_heads = nn.ModuleList(
             MLP(width, width, width, second) for _ in range(NUM_OUTPUTS)
         )
@@ -164,16 +165,17 @@ class MaskDecoder(nn.Module):
         prompt and then by output.
         """
         if floors is None:
-            return unfold_cells(self.draw(image, drawing))
+            logits = unfold_cells(self.draw(image, drawing))
+            return self.blur(logits.flatten(0, 1)).unflatten(0, logits.shape[:2])
         is_drawn = ~(predicted_iou <= floors)
         wanted = is_drawn.any(dim=1)
         if not wanted.all():
             image, drawing, is_drawn = image[wanted], drawing[wanted], is_drawn[wanted]
         values = self.draw(image, drawing)
-        return unfold_cells(values[is_drawn])
+        return self.blur(unfold_cells(values[is_drawn]))
 
     def draw(self, image: Tensor, drawing: Tensor) -> Tensor:
-        """Mask logits (N, 4, P*16), cell by cell."""
+        """Mask logits (N, 4, P*16), cell by cell, not yet blurred."""
         return drawing @ self._upscale(image).transpose(1, 2)
 
     def _upscale(self, image: Tensor) -> Tensor:

@@ -27,12 +27,14 @@ if TYPE_CHECKING:
 class CloserConfig:
     """Where to look again; chosen on held-out images of the training sets.
 
-    click_shares: for a lone click, sides of windows as shares of the image's long side. fills: what fills more than this
-    share of such a window was large enough before, or is cut off by it, so that the window does not count. margin: how many
-    times as large as its box or its last mask an object's window is. least_px: no window has a smaller side. most: a window
-    of more than this share of the long side shows too little more.
+    small: a lone click is looked at again where the mask that the model trusts most is smaller than this, as the square root
+    of its share of the image. click_shares: sides of its windows as shares of the image's long side. fills: what fills more
+    than this share of such a window was large enough before, or is cut off by it, so that the window does not count. margin:
+    how many times as large as its box or its last mask an object's window is. least_px: no window has a smaller side. most:
+    a window of more than this share of the long side shows too little more.
     """
 
+    small: float = 0.2
     click_shares: tuple[float, ...] = (0.25, 0.125)
     fills: float = 0.2
     margin: float = 4.0
@@ -50,8 +52,8 @@ def look_closer(
 ) -> MaskBatch:
     """The masks of a first look, or better ones from windows of embedding.pixels, in the same order.
 
-    For a lone click the look that the model trusts most counts, if it shows something small; for any other prompt the closer
-    one does.
+    For a lone click that was answered by something small, the look that the model trusts most counts; for any other prompt
+    the closer one does.
     """
     assert embedding.pixels is not None
     answers = []
@@ -84,6 +86,8 @@ def windows_for(
     if region is None:
         return []
     if prompt.is_ambiguous:
+        if np.sqrt(answer.best().areas[0] / (image_hw[0] * image_hw[1])) >= config.small:
+            return []
         sides = [share * long_side for share in config.click_shares]
     else:
         sides = [config.margin * float(max(region[2:] - region[:2]))]
@@ -105,8 +109,13 @@ def place_window(region_xyxy: FloatArray, side: float, image_hw: tuple[int, int]
 
 
 def _region(prompt: Prompt, answer: MaskBatch, embedding: Embedding) -> FloatArray | None:
-    """What the prompt says of where the object is (x0, y0, x1, y1): box, foreground points, mask, or the answer to them."""
+    """Where the object is (x0, y0, x1, y1) by box, foreground points and the mask they come with, or the answer to them.
+
+    None for a mask alone, which says more of the object than a closer look at it adds.
+    """
     box, points = prompt.corners, prompt.foreground_xy
+    if box is None and not len(points):
+        return None
     boxes = [np.concatenate([point, point + 1]) for point in points]
     if box is not None:
         boxes.append(box)
@@ -116,8 +125,6 @@ def _region(prompt: Prompt, answer: MaskBatch, embedding: Embedding) -> FloatArr
         boxes += _boxes_of(embedding.frame.logits_to_image(prompt.logits[None]) > 0)
     elif box is None and len(points) > 1:
         boxes += _boxes_of(answer.best().masks)
-    if not boxes:
-        return None
     stacked = np.stack(boxes)
     region: FloatArray = np.concatenate([stacked[:, :2].min(axis=0), stacked[:, 2:].max(axis=0)])
     return region

@@ -15,7 +15,14 @@ from torch.nn import functional as F
 
 from segloop.errors import WeightsError
 from segloop.model.compact_encoder import MULTIPLIERS, Trunk
-from segloop.model.config import MODELS, CompactConfig, DecoderConfig, ModelConfig, ViTConfig
+from segloop.model.config import (
+    COMPACT_BLUR,
+    MODELS,
+    CompactConfig,
+    DecoderConfig,
+    ModelConfig,
+    ViTConfig,
+)
 from segloop.model.sam import Sam
 from segloop.weights.names import Naming, detect_naming, table_of
 
@@ -79,7 +86,7 @@ def infer_config(state: State, num_heads: int | None = None) -> ModelConfig:
 
     One size leaves no trace in any shape: the decoder's number of heads. Where num_heads does not give it, it is that of
     the row of MODELS which agrees in all else, otherwise 8 as in the paper. Compact models are taken to fill boxes and to
-    have the fast form of GELU.
+    have the fast form of GELU and blurred masks.
     """
     encoder, input_size = _infer_encoder(state)
     width = _shape(state, "prompt_encoder.no_mask_vector.weight", 2)[1]
@@ -87,7 +94,9 @@ def infer_config(state: State, num_heads: int | None = None) -> ModelConfig:
     text = state.get("prompt_encoder.text_projection.weight")
     config = ModelConfig(
         encoder=encoder,
-        decoder=replace(_infer_decoder(state), fast_gelu=is_compact),
+        decoder=replace(
+            _infer_decoder(state), fast_gelu=is_compact, blur=COMPACT_BLUR if is_compact else 0.0
+        ),
         input_size=input_size,
         width=width,
         mask_widths=(

@@ -66,8 +66,9 @@ def test_half_precision_files_load_as_float32(toy: Sam, tmp_path: Path) -> None:
         MODELS["toy"],
         with_text(MODELS["toy"], 8),
         ModelConfig(MODELS["compact"].encoder, MODELS["toy"].decoder, 320, 32),
+        MODELS["compact"],
     ],
-    ids=["vit", "text", "compact"],
+    ids=["vit", "text", "compact encoder", "compact"],
 )
 def test_our_own_files_carry_their_configuration(config: ModelConfig, tmp_path: Path) -> None:
     model = Sam(config)
@@ -75,6 +76,7 @@ def test_our_own_files_carry_their_configuration(config: ModelConfig, tmp_path: 
     loaded = load_sam(tmp_path / "model.safetensors")
     assert loaded.config == config
     assert_same_weights(loaded, model)
+    assert not any(buffer.is_meta for buffer in loaded.buffers())
     assert [file.name for file in tmp_path.iterdir()] == ["model.safetensors"]
 
 

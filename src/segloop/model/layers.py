@@ -46,20 +46,17 @@ class LayerNorm2d(nn.Module):
 class Blur(nn.Module):
     """A Gaussian over images, whose edges are repeated outwards; sigma in pixels."""
 
-    taps: Tensor
-
     def __init__(self, sigma: float) -> None:
         super().__init__()
         self.reach = math.ceil(2 * sigma)
-        taps = torch.exp(-0.5 * (torch.arange(-self.reach, self.reach + 1) / sigma) ** 2)
-        self.register_buffer("taps", taps / taps.sum(), persistent=False)
+        weights = [math.exp(-0.5 * (x / sigma) ** 2) for x in range(-self.reach, self.reach + 1)]
+        self.taps = [weight / sum(weights) for weight in weights]
 
     def forward(self, unfolded: Tensor) -> Tensor:
         """Images (K, H, W), blurred along one axis and then along the other."""
         wide = F.pad(unfolded[:, None], [self.reach] * 4, mode="replicate")
-        return F.conv2d(
-            F.conv2d(wide, self.taps[None, None, None]), self.taps[None, None, :, None]
-        )[:, 0]
+        taps = unfolded.new_tensor(self.taps)
+        return F.conv2d(F.conv2d(wide, taps[None, None, None]), taps[None, None, :, None])[:, 0]
 
 
 class MLP(nn.Module):

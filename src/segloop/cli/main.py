@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 import segloop
+from segloop.cli.compose import compose
 from segloop.cli.console import one_line_errors
 from segloop.cli.distill import distill
 from segloop.cli.embed import embed
@@ -34,6 +35,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "serve": serve,
     "demo": demo,
     "export": export,
+    "compose": compose,
 }
 # A command in capitals stands for an argument: it takes whatever is no other command's name.
 GROUPS: dict[str, tuple[str, dict[str, Callable[..., Any]]]] = {

@@ -151,6 +151,27 @@ def encode_sa1b(masks: EncodedMasks, file_name: str, image_id: int) -> bytes:
     return json.dumps(record, separators=(",", ":"), allow_nan=False).encode("ascii")
 
 
+def encode_annotations(
+    annotations: Sequence[Annotation], file_name: str, image_id: int, image_hw: tuple[int, int]
+) -> bytes:
+    """The JSON file of an image's annotations, as open_sa1b reads it; category and iscrowd only where they say anything."""
+    height, width = image_hw
+    image = {"image_id": image_id, "width": width, "height": height, "file_name": file_name}
+    items = [
+        {
+            "id": one.id,
+            "segmentation": one.rle.to_json(),
+            "bbox": list(one.bbox_xywh),
+            "area": one.area,
+            **({"category": one.category} if one.category is not None else {}),
+            **({"iscrowd": 1} if one.is_crowd else {}),
+        }
+        for one in annotations
+    ]
+    record = {"image": image, "annotations": items}
+    return json.dumps(record, separators=(",", ":"), allow_nan=False).encode("ascii")
+
+
 def decode_sa1b(content: bytes) -> EncodedMasks:
     """The masks of a file that encode_sa1b wrote; InputError for another.
 

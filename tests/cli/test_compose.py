@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from segloop.cli.main import build_app
+from segloop.data.sa1b import encode_annotations, open_sa1b
+from segloop.data.sample import Annotation
+from segloop.geometry.rle import encode_rle
+
+
+def run(*arguments: object) -> Result:
+    texts = ["compose", *(str(one) for one in arguments)]
+    return CliRunner().invoke(build_app(), texts, catch_exceptions=False)
+
+
+@pytest.fixture
+def shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder in SA-1B layout with one image of one thing, 60 x 50, beside which commands run."""
+    monkeypatch.chdir(tmp_path)
+    mask = np.zeros((100, 200), dtype=np.bool_)
+    mask[20:70, 10:70] = True
+    image = np.full((100, 200, 3), 90, dtype=np.uint8)
+    image[mask] = (250, 40, 40)
+    folder = tmp_path / "shards"
+    folder.mkdir()
+    Image.fromarray(image).save(folder / "a.png")
+    one = Annotation(encode_rle(mask), float(mask.sum()), (10, 20, 60, 50), 1, "brick")
+    (folder / "a.json").write_bytes(encode_annotations([one], "a.png", 1, (100, 200)))
+    return folder
+
+
+def test_pictures_are_written_for_training(shards: Path) -> None:
+    result = run("--data", shards, "--images", 3, "-o", "out")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout == "out: 3 images\n"
+    found = open_sa1b("out")
+    assert found.sample_names == ("000000", "000001", "000002")
+    samples = [found.read(index) for index in range(3)]
+    assert all(sample.image.shape == (100, 200, 3) for sample in samples)
+    assert sum(len(sample.annotations) for sample in samples) > 3
+    assert "brick" in {one.category for sample in samples for one in sample.annotations}
+
+
+def test_a_stopped_run_goes_on_and_a_longer_one_adds(shards: Path) -> None:
+    run("--data", shards, "--images", 4, "-o", "whole")
+    run("--data", shards, "--images", 2, "-o", "out")
+    Path("out/000001.json").unlink()
+    kept = Path("out/000000.jpg").stat().st_mtime_ns
+    assert run("--data", shards, "--images", 4, "-o", "out").exit_code == 0
+    assert Path("out/000000.jpg").stat().st_mtime_ns == kept
+    names = sorted(path.name for path in Path("whole").iterdir())
+    assert sorted(path.name for path in Path("out").iterdir()) == names
+    for name in names:
+        assert Path("out", name).read_bytes() == Path("whole", name).read_bytes()
+
+
+def test_drawings_are_pasted_too(shards: Path) -> None:
+    Path("art").mkdir()
+    Path("art/a.svg").write_text(
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 10 10">'
+        '<circle cx="5" cy="5" r="4" fill="lime"/></svg>'
+    )
+    assert run("--data", shards, "--pictures", "art", "--images", 6, "-o", "out").exit_code == 0
+    found = open_sa1b("out")
+    greens = [
+        ((image := found.read(index).image.astype(int))[..., 1] - image[..., 0] > 60).any()
+        for index in range(6)
+    ]
+    assert any(greens)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (("--data", "none"), "none: no such tar or folder"),
+        (("--data", "shards", "--pictures", "shards/b"), "shards/b holds no picture"),
+        (("--data", "shards", "--seed", 5), "out was made with other settings"),
+    ],
+)
+def test_what_cannot_be_used_is_said_in_one_line(
+    shards: Path, arguments: tuple[str, ...], line: str
+) -> None:
+    assert run("--data", "shards", "--images", 1, "-o", "out").exit_code == 0
+    result = run(*arguments, "--images", 1, "-o", "out")
+    assert result.exit_code == 2
+    assert line in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_nothing_to_paste_is_an_error(shards: Path) -> None:
+    record = (shards / "a.json").read_text()
+    (shards / "a.json").write_text(record.replace('"bbox":[10,20,60,50]', '"bbox":[0,20,60,50]'))
+    result = run("--data", shards, "-o", "out")
+    assert result.exit_code == 2
+    assert "name --pictures" in result.stderr
+    assert not Path("out").exists()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from segloop.cli.main import build_app
+from segloop.data.loader import is_held_out
 from segloop.data.sa1b import encode_annotations, open_sa1b
 from segloop.data.sample import Annotation
 from segloop.geometry.rle import encode_rle
@@ -90,6 +92,25 @@ def test_what_cannot_be_used_is_said_in_one_line(
     assert result.exit_code == 2
     assert line in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+def test_images_held_out_for_validation_are_left_alone(shards: Path) -> None:
+    held = next(name for name in (f"v{at}" for at in range(1000)) if is_held_out(name))
+    shutil.copy(shards / "a.json", shards / f"{held}.json")
+    white = np.full((30, 40, 3), 255, dtype=np.uint8)
+    Image.fromarray(white).save(shards / f"{held}.png")
+    assert run("--data", shards, "--images", 8, "-o", "out").exit_code == 0
+    found = open_sa1b("out")
+    assert {found.read(index).image.shape for index in range(8)} == {(100, 200, 3)}
+
+
+def test_images_that_are_all_held_out_are_not_enough(shards: Path) -> None:
+    held = next(name for name in (f"v{at}" for at in range(1000)) if is_held_out(name))
+    for suffix in (".json", ".png"):
+        shutil.move(shards / f"a{suffix}", shards / f"{held}{suffix}")
+    result = run("--data", shards, "-o", "out")
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert "held out for validation" in result.stderr
 
 
 def test_nothing_to_paste_is_an_error(shards: Path) -> None:

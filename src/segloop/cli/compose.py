@@ -50,7 +50,8 @@ def compose(
 ) -> None:
     """Put training pictures together: objects cut out and pasted on photographs, with exact masks.
 
-    Writes them in SA-1B layout. A stopped run goes on where it was, and a
+    Writes them in SA-1B layout. Images that training holds out for validation
+    are left alone. A stopped run goes on where it was, and a
     larger --images adds to what is there.
 
     [bold]Examples[/bold]
@@ -62,9 +63,13 @@ def compose(
 
     from segloop.data.compose import Composer
     from segloop.data.cutouts import AnnotatedCutouts, PictureCutouts
+    from segloop.data.loader import split_indices
     from segloop.data.sa1b import encode_annotations, image_id_of, open_all_sa1b
 
-    sets = open_all_sa1b(data)
+    for_training = [one.subset(split_indices(one, "train")) for one in open_all_sa1b(data)]
+    sets = [one for one in for_training if len(one)]
+    if not sets:
+        raise InputError("every image in --data is held out for validation: name more images")
     folders = [PictureCutouts(folder) for folder in pictures or []]
     if any(folder.has_drawings for folder in folders):
         require("resvg_py", extra="compose")

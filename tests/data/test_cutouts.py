@@ -88,6 +88,14 @@ def test_parts_of_a_drawing_are_what_is_seen_of_its_groups() -> None:
     np.testing.assert_array_equal(cutout.pixels[5, 5], (255, 0, 0, 255))
 
 
+def test_a_drawing_that_does_not_say_its_size_has_no_parts() -> None:
+    """Rendered without its largest group it would have another size."""
+    boundless = DRAWING.replace(b'viewBox="0 0 100 50"', b"").replace(
+        b"</svg>", b'<g><rect x="0" y="0" width="300" height="10"/></g></svg>'
+    )
+    assert len(cut_out_drawing(boundless, 200).parts) == 0
+
+
 @pytest.mark.parametrize("content", [b"<svg", b"<html/>", b"\x89PNG"])
 def test_what_is_no_drawing_is_said_to_be_none(content: bytes) -> None:
     with pytest.raises(InputError, match="not a drawing that can be rendered"):

@@ -145,8 +145,8 @@ def cut_out_picture(path: str | Path) -> Cutout:
 def cut_out_drawing(svg: bytes, side: int, max_parts: int = 6) -> Cutout:
     """A drawing rendered with its long side at `side` pixels; parts are what is seen of each of its groups.
 
-    What is seen of a group is where the drawing looks different without it. Needs resvg-py. Raises InputError for what is
-    no drawing.
+    What is seen of a group is where the drawing looks different without it; a drawing that does not say how large it is has
+    no parts, for without a group it may be another size. Needs resvg-py. Raises InputError for what is no drawing.
     """
     try:
         root = ET.fromstring(svg)
@@ -155,7 +155,8 @@ def cut_out_drawing(svg: bytes, side: int, max_parts: int = 6) -> Cutout:
         raise InputError(f"not a drawing that can be rendered ({error})") from error
     area = max(int((whole[..., 3] >= 128).sum()), 1)
     parts: list[BoolArray] = []
-    for group in [one for one in root.iter() if _tag(one) == "g"][: 3 * max_parts]:
+    groups = [one for one in root.iter() if _tag(one) == "g"] if _drawn_size(root) else []
+    for group in groups[: 3 * max_parts]:
         style = group.get("style")
         group.set("style", "display:none")
         without = _render(root, side)
@@ -172,7 +173,7 @@ def cut_out_drawing(svg: bytes, side: int, max_parts: int = 6) -> Cutout:
 def _render(root: ET.Element, side: int) -> ImageArray:
     from resvg_py import svg_to_bytes
 
-    width, height = _drawn_size(root)
+    width, height = _drawn_size(root) or (1.0, 1.0)
     text = ET.tostring(root, encoding="unicode")
     is_wide = width >= height
     png = svg_to_bytes(
@@ -185,17 +186,17 @@ def _render(root: ET.Element, side: int) -> ImageArray:
         return np.asarray(image.convert("RGBA"))
 
 
-def _drawn_size(root: ET.Element) -> tuple[float, float]:
-    """Width and height in units of its own; 1, 1 where the file does not say."""
+def _drawn_size(root: ET.Element) -> tuple[float, float] | None:
+    """Width and height in units of its own; None where the file does not say."""
     try:
         if view := root.get("viewBox"):
             _, _, width, height = (float(one) for one in view.replace(",", " ").split())
         else:
             width, height = (
-                float(root.get(one, "1").rstrip("ptxmcin%")) for one in ("width", "height")
+                float(root.attrib[one].rstrip("ptxmcin")) for one in ("width", "height")
             )
-    except ValueError:
-        return 1.0, 1.0
+    except (KeyError, ValueError):
+        return None
     return width, height
 
 

@@ -14,6 +14,11 @@ from segloop.data.sa1b import encode_annotations, open_sa1b
 from segloop.data.sample import Annotation
 from segloop.geometry.rle import encode_rle
 
+CIRCLE = (
+    '<svg xmlns="http://www.w3.org/2000/svg" width="10mm" height="10mm" viewBox="0 0 10 10">'
+    '<circle cx="5" cy="5" r="4" fill="lime"/></svg>'
+)
+
 
 def run(*arguments: object) -> Result:
     texts = ["compose", *(str(one) for one in arguments)]
@@ -63,10 +68,7 @@ def test_a_stopped_run_goes_on_and_a_longer_one_adds(shards: Path) -> None:
 
 def test_drawings_are_pasted_too(shards: Path) -> None:
     Path("art").mkdir()
-    Path("art/a.svg").write_text(
-        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 10 10">'
-        '<circle cx="5" cy="5" r="4" fill="lime"/></svg>'
-    )
+    Path("art/a.svg").write_text(CIRCLE)
     assert run("--data", shards, "--pictures", "art", "--images", 6, "-o", "out").exit_code == 0
     found = open_sa1b("out")
     greens = [
@@ -81,7 +83,7 @@ def test_drawings_are_pasted_too(shards: Path) -> None:
     [
         (("--data", "none"), "none: no such tar or folder"),
         (("--data", "shards", "--pictures", "shards/b"), "shards/b holds no picture"),
-        (("--data", "shards", "--seed", 5), "out was made with other settings"),
+        (("--data", "shards", "--seed", 5), "out was made with other images"),
     ],
 )
 def test_what_cannot_be_used_is_said_in_one_line(
@@ -92,6 +94,59 @@ def test_what_cannot_be_used_is_said_in_one_line(
     assert result.exit_code == 2
     assert line in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("out", ["shards", "shards/in/it"])
+def test_what_is_composed_is_not_composed_of(shards: Path, out: str) -> None:
+    result = run("--data", shards, "-o", out)
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert "name a folder outside it" in result.stderr
+
+
+def test_other_pictures_under_the_same_path_are_noticed(shards: Path) -> None:
+    Path("art").mkdir()
+    Path("art/a.svg").write_text(CIRCLE)
+    arguments = ("--data", shards, "--pictures", "art", "-o", "out", "--images")
+    assert run(*arguments, 1).exit_code == 0
+    assert run("--data", shards / ".." / "shards", *arguments[2:], 2).exit_code == 0
+    Path("art/b.svg").write_text(CIRCLE)
+    result = run(*arguments, 2)
+    assert result.exit_code == 2
+    assert "out was made with other images" in result.stderr
+
+
+def test_a_lost_file_is_made_again_and_what_is_there_is_counted(shards: Path) -> None:
+    run("--data", shards, "--images", 4, "-o", "out")
+    Path("out/000002.jpg").unlink()
+    assert run("--data", shards, "--images", 3, "-o", "out").stdout == "out: 4 images\n"
+    assert Path("out/000002.jpg").exists()
+
+
+def test_pictures_of_which_none_can_be_used_are_an_error(shards: Path) -> None:
+    for name in ("a.json", "a.png"):
+        shutil.copy(shards / name, shards / f"b{name[1:]}")
+    record = (shards / "a.json").read_text()
+    for name in ("a.json", "b.json"):
+        text = record.replace('"bbox":[10,20,60,50]', '"bbox":[0,20,60,50]')
+        (shards / name).write_text(text)
+    Path("art").mkdir()
+    Image.new("RGB", (30, 30), "red").save("art/full.png")
+    result = run("--data", shards, "--pictures", "art", "--images", 2, "-o", "out")
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert "cut-outs could be used: name other --pictures" in result.stderr
+
+
+def test_a_damaged_image_does_not_stop_the_rest(shards: Path) -> None:
+    shutil.copy(shards / "a.json", shards / "b.json")
+    (shards / "b.png").write_bytes((shards / "a.png").read_bytes()[:60])
+    result = run("--data", shards, "--images", 12, "-o", "out")
+    failed = result.stderr.count("segloop: failed: picture")
+    assert result.exit_code == 1
+    assert 0 < failed < 12
+    assert "b: " in result.stderr
+    assert "cut-outs could not be used" in result.stderr
+    assert result.stdout == f"out: {12 - failed} images\n"
+    assert len(open_sa1b("out")) == 12 - failed
 
 
 def test_images_held_out_for_validation_are_left_alone(shards: Path) -> None:

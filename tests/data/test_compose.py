@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segloop.data.compose import Composer, Composition, compose
+from segloop.data.compose import Composer, Composition, compose, picture_name
 from segloop.data.cutouts import AnnotatedCutouts, Cutout
+from segloop.data.loader import is_held_out
 from segloop.data.sa1b import SA1BDataset, open_sa1b
 from segloop.data.sample import Annotation, Sample
 from segloop.geometry.rle import encode_rle
@@ -114,6 +115,29 @@ def test_colours_of_what_is_transparent_do_not_bleed_in() -> None:
     assert image[..., 1].min() < 60
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_edges_are_no_darker_than_what_meets_there(seed: int) -> None:
+    rows, columns = np.mgrid[:60, :60]
+    disc = (rows - 30) ** 2 + (columns - 30) ** 2 < 28**2
+    pixels = np.full((60, 60, 4), 200, dtype=np.uint8)
+    pixels[..., 3] = 255 * disc
+    pixels[~disc] = 0
+    grey = Sample("grey", np.full((120, 120, 3), 200, dtype=np.uint8), ())
+    cutout = Cutout(pixels, np.zeros((0, 60, 60), dtype=np.bool_))
+    turning = replace(PLAIN, turn=30.0)
+    found = compose(grey, [cutout], turning, np.random.default_rng(seed))
+    assert found.annotations
+    assert np.abs(found.image.astype(int) - 200).max() <= 1
+
+
+def test_names_are_never_held_out() -> None:
+    names = [picture_name(number) for number in range(300)]
+    assert len(set(names)) == 300
+    assert names[:3] == ["000000", "000001", "000002"]
+    assert not any(is_held_out(name) for name in names)
+    assert any(is_held_out(f"{number:06d}") for number in range(300))
+
+
 def test_pictures_hang_on_seed_and_number_alone(
     paint_files: Callable[..., Files], write_tar: Callable[..., Path]
 ) -> None:
@@ -126,11 +150,15 @@ def test_pictures_hang_on_seed_and_number_alone(
     later = composer.picture(7)
     again = Composer([dataset], [AnnotatedCutouts(dataset)], objects=(2, 2)).picture(7)
     other = replace(composer, seed=1).picture(7)
-    assert later.name == "000007"
-    np.testing.assert_array_equal(later.image, again.image)
-    assert later.annotations == again.annotations
-    assert other.image.shape != later.image.shape or (other.image != later.image).any()
-    assert {composer.picture(number).image.shape for number in range(8)} == {
+    assert (later.num_drawn, later.num_usable) == (2, 2)
+    assert later.sample.name == picture_name(7)
+    np.testing.assert_array_equal(later.sample.image, again.sample.image)
+    assert later.sample.annotations == again.sample.annotations
+    assert (
+        other.sample.image.shape != later.sample.image.shape
+        or (other.sample.image != later.sample.image).any()
+    )
+    assert {composer.picture(number).sample.image.shape for number in range(8)} == {
         (100, 200, 3),
         (120, 90, 3),
     }

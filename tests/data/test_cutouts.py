@@ -57,6 +57,24 @@ def test_what_touches_the_border_is_small_or_a_crowd_is_left(
     assert len(AnnotatedCutouts(dataset, least_side=20)) == 1
 
 
+def test_every_thing_of_an_image_is_one(
+    paint_files: Callable[..., Files], write_tar: Callable[..., Path]
+) -> None:
+    boxes = [(10, 20, 70, 70), (100, 30, 150, 90), (10, 75, 90, 95)]
+    source = AnnotatedCutouts(open_sa1b(write_tar(paint_files("a", 100, 200, boxes))))
+    sizes = [cutout.pixels.shape[:2] for index in range(3) if (cutout := source.read(index))]
+    assert (len(source), sizes) == (3, [(50, 60), (60, 50), (20, 80)])
+
+
+def test_a_thing_of_a_damaged_image_is_of_no_use(
+    paint_files: Callable[..., Files], write_tar: Callable[..., Path]
+) -> None:
+    files = paint_files("a", 100, 200, [(10, 20, 70, 70)])
+    damaged = {name: one if name.endswith(".json") else one[:50] for name, one in files.items()}
+    source = AnnotatedCutouts(open_sa1b(write_tar(damaged)))
+    assert [source.read(index) for index in range(len(source))] == [None]
+
+
 def test_an_empty_annotation_cannot_be_cut_out(nested: SA1BDataset) -> None:
     from dataclasses import replace
 
@@ -78,49 +96,46 @@ def test_a_picture_is_cropped_to_what_is_seen_of_it(tmp_path: Path) -> None:
     assert (cutout.pixels == (200, 100, 50, 255)).all()
 
 
-def test_parts_of_a_drawing_are_what_is_seen_of_its_groups() -> None:
-    cutout = cut_out_drawing(DRAWING, 200)
+def test_a_drawing_is_cropped_with_its_parts(tmp_path: Path) -> None:
+    (tmp_path / "one.svg").write_bytes(DRAWING)
+    cutout = cut_out_drawing(tmp_path / "one.svg", 200)
     assert cutout.pixels.shape == (80, 80, 4)
-    (part,) = cutout.parts  # the other group is hidden
+    (part,) = cutout.parts
     rows, columns = np.nonzero(part)
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (20, 39, 20, 59)
     np.testing.assert_array_equal(cutout.pixels[30, 30], (0, 0, 255, 255))
-    np.testing.assert_array_equal(cutout.pixels[5, 5], (255, 0, 0, 255))
 
 
-def test_a_drawing_that_does_not_say_its_size_has_no_parts() -> None:
-    """Rendered without its largest group it would have another size."""
-    boundless = DRAWING.replace(b'viewBox="0 0 100 50"', b"").replace(
-        b"</svg>", b'<g><rect x="0" y="0" width="300" height="10"/></g></svg>'
-    )
-    assert len(cut_out_drawing(boundless, 200).parts) == 0
-
-
-@pytest.mark.parametrize("content", [b"<svg", b"<html/>", b"\x89PNG"])
-def test_what_is_no_drawing_is_said_to_be_none(content: bytes) -> None:
-    with pytest.raises(InputError, match="not a drawing that can be rendered"):
-        cut_out_drawing(content, 100)
+def test_why_a_file_is_of_no_use_is_said_with_its_name(tmp_path: Path) -> None:
+    (tmp_path / "one.svg").write_bytes(b"<html/>")
+    with pytest.raises(InputError, match=r"one\.svg: not a drawing"):
+        cut_out_drawing(tmp_path / "one.svg", 200)
+    Image.new("RGB", (30, 30), "red").save(tmp_path / "full.png")
+    with pytest.raises(InputError, match=r"full\.png: it fills its frame"):
+        cut_out_picture(tmp_path / "full.png")
+    Image.new("RGBA", (30, 30), (9, 9, 9, 40)).save(tmp_path / "faint.png")
+    with pytest.raises(InputError, match=r"faint\.png: it is all but empty"):
+        cut_out_picture(tmp_path / "faint.png")
 
 
 def test_pictures_without_transparency_or_damaged_are_of_no_use(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
-    (tmp_path / "a.svg").write_bytes(DRAWING)
+    full = DRAWING.replace(b"<rect x", b'<rect width="100" height="50" fill="red"/><rect x', 1)
+    (tmp_path / "a.svg").write_bytes(full)
     (tmp_path / "b.png").write_bytes(b"no picture")
     Image.new("RGB", (30, 30), "red").save(tmp_path / "in" / "c.png")
     Image.new("RGBA", (30, 30), (0, 0, 0, 0)).save(tmp_path / "in" / "d.png")
-    source = PictureCutouts(tmp_path)
-    assert len(source) == 4
-    assert source.has_drawings
-    found = [source.read(index) for index in range(4)]
-    assert [one is not None for one in found] == [False] * 4
-    (tmp_path / "e.svg").write_bytes(DRAWING.replace(b'width="40"', b'width="30"') + b"\n")
+    (tmp_path / "e.svg").write_bytes(DRAWING)
     pixels = np.zeros((40, 60, 4), dtype=np.uint8)
     pixels[10:20, 30:50] = 255
-    pixels[5, 5] = 255
     Image.fromarray(pixels).save(tmp_path / "f.png")
-    last = PictureCutouts(tmp_path).read(3)
-    assert last is not None
-    assert last.pixels.shape == (15, 45, 4)
+    source = PictureCutouts(tmp_path)
+    assert source.names == ("a.svg", "b.png", "e.svg", "f.png", "in/c.png", "in/d.png")
+    assert source.has_drawings
+    found = [source.read(index) for index in range(len(source))]
+    assert [one is not None for one in found] == [False, False, True, True, False, False]
+    assert found[3] is not None
+    assert found[3].pixels.shape == (10, 20, 4)  # a thing that fills its own box is one
 
 
 def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:

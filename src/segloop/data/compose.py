@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from segloop.data.cutouts import Cutout, CutoutSource
+from segloop.data.loader import is_held_out
 from segloop.data.sample import Annotation, Sample, SampleSet
 from segloop.geometry.frames import BoolArray, FloatArray
 from segloop.geometry.masks import mask_boxes
@@ -51,15 +52,16 @@ class Composer:
     how: Composition = Composition()
     seed: int = 0
 
-    def picture(self, number: int) -> Sample:
-        """Picture `number`, named after it; InputError for a background that cannot be read."""
+    def picture(self, number: int) -> Composed:
+        """Picture `number`; InputError for a background that cannot be read."""
         rng = np.random.default_rng((self.seed, number))
         images = self.backgrounds[int(rng.integers(len(self.backgrounds)))]
         background = images.read(int(rng.integers(len(images))))
         count = int(rng.integers(self.objects[0], self.objects[1] + 1))
-        found = (self._draw(rng) for _ in range(count))
-        composed = compose(background, [one for one in found if one is not None], self.how, rng)
-        return replace(composed, name=f"{number:06d}")
+        drawn = [self._draw(rng) for _ in range(count)]
+        usable = [one for one in drawn if one is not None]
+        composed = compose(background, usable, self.how, rng)
+        return Composed(replace(composed, name=picture_name(number)), count, len(usable))
 
     def _draw(self, rng: np.random.Generator) -> Cutout | None:
         source = self.sources[int(rng.integers(len(self.sources)))]
@@ -67,9 +69,27 @@ class Composer:
 
 
 @dataclass(frozen=True, eq=False)
-class _Pasted:
-    """A cut-out in the picture's frame: colour (H, W, 3) and alpha (H, W) from 0 to 1, its masks (M, H, W)."""
+class Composed:
+    """A picture put together, how many cut-outs were drawn for it, and how many of them were of use."""
 
+    sample: Sample
+    num_drawn: int
+    num_usable: int
+
+
+def picture_name(number: int) -> str:
+    """A name that training never holds out for validation: what the picture shows was trained on elsewhere."""
+    name = f"{number:06d}"
+    while is_held_out(name):
+        name += "_"
+    return name
+
+
+@dataclass(frozen=True, eq=False)
+class _Pasted:
+    """A cut-out where it lands, a window of the picture: colour (H, W, 3), alpha (H, W) from 0 to 1, masks (M, H, W)."""
+
+    window: tuple[slice, slice]
     color: FloatArray
     alpha: FloatArray
     masks: BoolArray
@@ -80,8 +100,8 @@ def compose(
 ) -> Sample:
     """The background with the cut-outs pasted in turn, each on what was there before.
 
-    Annotations are the visible parts of the background's own (crowds as they were), of the cut-outs, and of their parts;
-    each keeps its category, if it had one.
+    Annotations are the visible parts of the background's own, which keep their category (crowds as they were), of the
+    cut-outs, and of their parts.
     """
     picture = background.image.astype(np.float32)
     masks = [one.mask() for one in background.annotations]
@@ -92,12 +112,18 @@ def compose(
         if pasted is None:
             continue
         if rng.random() < how.shadow:
-            picture *= 1 - _shadow(pasted.alpha, rng)[..., None]
-        picture += pasted.alpha[..., None] * (pasted.color - picture)
-        hidden = pasted.alpha >= 0.5
-        masks = [mask & ~hidden for mask in masks] + list(pasted.masks)
-        labels += [(None, False)] * len(pasted.masks)
-        full += [int(mask.sum()) for mask in pasted.masks]
+            picture *= 1 - _shadow(pasted, picture.shape[:2], rng)[..., None]
+        there = picture[pasted.window]
+        there += pasted.alpha[..., None] * (pasted.color - there)
+        visible = pasted.alpha < 0.5
+        for mask in masks:
+            mask[pasted.window] &= visible
+        for own in pasted.masks:
+            mask = np.zeros(picture.shape[:2], dtype=np.bool_)
+            mask[pasted.window] = own
+            masks.append(mask)
+            labels.append((None, False))
+            full.append(int(own.sum()))
     kept = [
         index
         for index, mask in enumerate(masks)
@@ -133,16 +159,13 @@ def _place(
     outer = np.s_[
         max(0, y0) : min(height, y0 + own_height), max(0, x0) : min(width, x0 + own_width)
     ]
-    alpha = np.zeros((height, width), dtype=np.float32)
-    alpha[outer] = pixels[inner][..., 3] / 255
-    if (alpha >= 0.5).sum() < how.least_area:
+    alpha = pixels[inner][..., 3] / np.float32(255)
+    whole = alpha >= 0.5
+    if whole.sum() < how.least_area:
         return None
-    color = np.zeros_like(picture)
     lit = _lit(pixels, picture[outer], how, rng)
-    color[outer] = lit[inner]
-    placed = np.zeros((len(masks), height, width), dtype=np.bool_)
-    placed[(slice(None), *outer)] = masks[(slice(None), *inner)] & (alpha[outer] >= 0.5)
-    return _Pasted(color, alpha, np.concatenate([(alpha >= 0.5)[None], placed]))
+    parts = masks[(slice(None), *inner)] & whole
+    return _Pasted(outer, lit[inner], alpha, np.concatenate([whole[None], parts]))
 
 
 def _turned(
@@ -191,12 +214,17 @@ def _lit(
     lit = (color + shift) * (1 + 2 * how.light * rng.random() * slope[..., None])
     blur = rng.uniform(0, 1.2)  # photographs differ in sharpness
     if blur > 0.3:
-        lit = cv2.GaussianBlur(lit, (0, 0), blur)
+        # Weighed by what is seen, or the black of what is transparent would darken the edge.
+        weight = np.maximum(pixels[..., 3:] / 255, 1e-3)
+        blurred = cv2.GaussianBlur(np.dstack([lit * weight, weight]), (0, 0), blur)
+        lit = blurred[..., :3] / blurred[..., 3:]
     return np.asarray(np.clip(lit, 0, 255), dtype=np.float32)
 
 
-def _shadow(alpha: FloatArray, rng: np.random.Generator) -> FloatArray:
+def _shadow(pasted: _Pasted, size_hw: tuple[int, ...], rng: np.random.Generator) -> FloatArray:
     """How much darker it is around a thing, (H, W) from 0 to 1: its shape, moved and blurred."""
+    alpha = np.zeros(size_hw, dtype=np.float32)
+    alpha[pasted.window] = pasted.alpha
     side = float(np.sqrt((alpha >= 0.5).sum()))
     dx, dy = rng.uniform(-0.15, 0.15) * side, rng.uniform(0.0, 0.2) * side
     move = np.array([[1, 0, dx], [0, 1, dy]], dtype=np.float32)

@@ -5,8 +5,6 @@ From images with masks, from pictures with transparency, and from drawings (SVG)
 
 from __future__ import annotations
 
-import io
-import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +14,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from segloop.data.drawings import render_drawing
 from segloop.data.image import ImageArray
 from segloop.data.sa1b import SA1BDataset
 from segloop.data.sample import Annotation, Sample
@@ -24,8 +23,8 @@ from segloop.geometry.frames import BoolArray, FloatArray
 
 # A part of this share of the whole is the whole; a smaller one lies inside if this share of it does.
 _WHOLE, _INSIDE = 0.9, 0.9
-# What differs by less than this many of 255 steps is antialiasing.
-_VISIBLE = 24
+# Pictures that cover more of their frame, or less of their own bounding box, are no cut-outs.
+_FULL, _THIN = 0.98, 0.02
 _DRAWING = ".svg"
 _PICTURES = (".png", ".webp", ".tif", ".tiff", _DRAWING)
 
@@ -54,18 +53,23 @@ class AnnotatedCutouts:
     def __init__(self, dataset: SA1BDataset, least_side: int = 48) -> None:
         self._dataset = dataset
         self._least_side = least_side
-        self._images = [
-            index for index in range(len(dataset)) if self._wholes(dataset.read_annotations(index))
+        self._objects = [
+            (image, number)
+            for image in range(len(dataset))
+            for number in range(len(self._wholes(dataset.read_annotations(image))))
         ]
 
     def __len__(self) -> int:
-        return len(self._images)
+        return len(self._objects)
 
     def read(self, index: int) -> Cutout | None:
-        """One of the image's objects, with what else is annotated inside it as parts."""
-        sample = self._dataset.read(self._images[index])
-        wholes = self._wholes(sample.annotations)
-        return cut_out(sample, wholes[index % len(wholes)])
+        """An object with what else is annotated inside it as parts; None where its image cannot be read."""
+        image, number = self._objects[index]
+        try:
+            sample = self._dataset.read(image)
+            return cut_out(sample, self._wholes(sample.annotations)[number])
+        except InputError:
+            return None
 
     def _wholes(self, annotations: Sequence[Annotation]) -> list[Annotation]:
         usable = [one for one in annotations if not one.is_crowd and self._is_usable(one)]
@@ -85,8 +89,10 @@ class PictureCutouts:
     """
 
     def __init__(self, folder: str | Path, side: int = 400) -> None:
-        root = Path(folder)
-        self._paths = sorted(path for path in root.rglob("*") if path.suffix.lower() in _PICTURES)
+        self._root = Path(folder)
+        self._paths = sorted(
+            path for path in self._root.rglob("*") if path.suffix.lower() in _PICTURES
+        )
         self._side = side
         if not self._paths:
             raise InputError(f"{folder} holds no picture ({', '.join(_PICTURES)})")
@@ -95,22 +101,24 @@ class PictureCutouts:
         return len(self._paths)
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """The files, below the folder and in order."""
+        return tuple(path.relative_to(self._root).as_posix() for path in self._paths)
+
+    @property
     def has_drawings(self) -> bool:
         """Whether any of it is a drawing, which needs resvg-py."""
         return any(path.suffix.lower() == _DRAWING for path in self._paths)
 
     def read(self, index: int) -> Cutout | None:
-        """None for a file that cannot be read, or a picture that fills its frame."""
+        """None for a file that cannot be read, a picture that fills its frame, and one that is all but empty."""
         path = self._paths[index]
         try:
             if path.suffix.lower() == _DRAWING:
-                found = cut_out_drawing(path.read_bytes(), self._side)
-            else:
-                found = cut_out_picture(path)
-        except (InputError, OSError):
+                return cut_out_drawing(path, self._side)
+            return cut_out_picture(path)
+        except InputError:
             return None
-        share = float((found.pixels[..., 3] >= 128).mean()) if found.pixels.size else 0.0
-        return found if 0.02 < share < 0.98 else None
 
 
 def cut_out(sample: Sample, annotation: Annotation) -> Cutout:
@@ -133,83 +141,38 @@ def cut_out(sample: Sample, annotation: Annotation) -> Cutout:
 
 
 def cut_out_picture(path: str | Path) -> Cutout:
-    """A picture with transparency, cropped to what is not transparent; it has no parts."""
+    """A picture with transparency, cropped to what is not transparent; it has no parts.
+
+    Raises InputError, which names it, for what cannot be read, fills its frame, or is all but empty.
+    """
     try:
         with Image.open(path) as image:
             pixels = np.asarray(image.convert("RGBA"))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise InputError(f"{path}: not a picture that can be read ({error})") from error
-    return _cropped(pixels, [])
-
-
-def cut_out_drawing(svg: bytes, side: int, max_parts: int = 6) -> Cutout:
-    """A drawing rendered with its long side at `side` pixels; parts are what is seen of each of its groups.
-
-    What is seen of a group is where the drawing looks different without it; a drawing that does not say how large it is has
-    no parts, for without a group it may be another size. Needs resvg-py. Raises InputError for what is no drawing.
-    """
     try:
-        root = ET.fromstring(svg)
-        whole = _render(root, side)
-    except (ET.ParseError, ValueError) as error:
-        raise InputError(f"not a drawing that can be rendered ({error})") from error
-    area = max(int((whole[..., 3] >= 128).sum()), 1)
-    parts: list[BoolArray] = []
-    groups = [one for one in root.iter() if _tag(one) == "g"] if _drawn_size(root) else []
-    for group in groups[: 3 * max_parts]:
-        style = group.get("style")
-        group.set("style", "display:none")
-        without = _render(root, side)
-        group.set("style", style or "")
-        seen = (np.abs(whole.astype(np.int16) - without).max(axis=2) > _VISIBLE) & (
-            whole[..., 3] >= 128
-        )
-        is_new = all((seen ^ part).sum() > (1 - _WHOLE) * seen.sum() for part in parts)
-        if 0.01 * area < seen.sum() < _WHOLE * area and is_new:
-            parts.append(seen)
-    return _cropped(whole, parts[:max_parts])
+        return _cropped(pixels, [])
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
 
 
-def _render(root: ET.Element, side: int) -> ImageArray:
-    from resvg_py import svg_to_bytes
-
-    width, height = _drawn_size(root) or (1.0, 1.0)
-    text = ET.tostring(root, encoding="unicode")
-    is_wide = width >= height
-    png = svg_to_bytes(
-        svg_string=text,
-        width=side if is_wide else None,
-        height=None if is_wide else side,
-        skip_system_fonts=True,
-    )
-    with Image.open(io.BytesIO(bytes(png))) as image:
-        return np.asarray(image.convert("RGBA"))
-
-
-def _drawn_size(root: ET.Element) -> tuple[float, float] | None:
-    """Width and height in units of its own; None where the file does not say."""
+def cut_out_drawing(path: str | Path, side: int) -> Cutout:
+    """A drawing rendered with its long side at `side` pixels and cropped likewise; parts are what is seen of its groups."""
     try:
-        if view := root.get("viewBox"):
-            _, _, width, height = (float(one) for one in view.replace(",", " ").split())
-        else:
-            width, height = (
-                float(root.attrib[one].rstrip("ptxmcin")) for one in ("width", "height")
-            )
-    except (KeyError, ValueError):
-        return None
-    return width, height
-
-
-def _tag(element: ET.Element) -> str:
-    return str(element.tag).rpartition("}")[2]
+        return _cropped(*render_drawing(Path(path).read_bytes(), side))
+    except (OSError, InputError) as error:
+        raise InputError(f"{path}: {error}") from error
 
 
 def _cropped(pixels: ImageArray, parts: Sequence[BoolArray]) -> Cutout:
-    solid = pixels[..., 3] > 0
-    rows, columns = np.flatnonzero(solid.any(axis=1)), np.flatnonzero(solid.any(axis=0))
-    if not len(rows):
-        return Cutout(pixels[:0, :0], np.zeros((0, 0, 0), dtype=np.bool_))
-    window = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    """InputError for a picture that fills its frame, or of which next to nothing is seen."""
+    solid = pixels[..., 3] >= 128
+    if solid.mean() > _FULL:
+        raise InputError("it fills its frame: there is nothing to cut out")
+    rows, columns = (np.flatnonzero((pixels[..., 3] > 0).any(axis=axis)) for axis in (1, 0))
+    window = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] if len(rows) else np.s_[:0]
+    if not len(rows) or solid[window].mean() < _THIN:
+        raise InputError("it is all but empty")
     cut = np.ascontiguousarray(pixels[window])
     return Cutout(cut, _stack([part[window] for part in parts], cut.shape[:2]))
 

@@ -19,6 +19,7 @@ from segloop.data.journal import sole_use
 from segloop.errors import InputError
 
 if TYPE_CHECKING:
+    from segloop.data.compose import Composer
     from segloop.data.sample import Sample
 
 SETTINGS = "compose.json"
@@ -65,29 +66,10 @@ def compose(
       segloop compose --data shards/ --images 5000 -o runs/composed
       segloop compose --data coco.tar --pictures clipart/ -o runs/composed
     """
-    from segloop.data.compose import Composer, picture_name
-    from segloop.data.cutouts import AnnotatedCutouts, PictureCutouts
-    from segloop.data.loader import split_indices
-    from segloop.data.sa1b import open_all_sa1b
+    from segloop.data.compose import picture_name
 
-    for_training = [one.subset(split_indices(one, "train")) for one in open_all_sa1b(data)]
-    sets = [one for one in for_training if len(one)]
-    if not sets:
-        raise InputError("every image in --data is held out for validation: name more images")
-    folders = [PictureCutouts(folder) for folder in pictures or []]
-    if any(folder.has_drawings for folder in folders):
-        require("resvg_py", extra="compose")
-    annotated = [source for one in sets if len(source := AnnotatedCutouts(one))]
-    if not annotated and not folders:
-        raise InputError("no object in --data is large enough and whole: name --pictures to paste")
-    _refuse_inside(out, [*data, *(str(one) for one in pictures or [])])
-    composer = Composer(sets, [*annotated, *folders], objects=(1, objects), seed=seed)
-    settings = {
-        "images": _digest([one.sample_names for one in sets]),
-        "pictures": _digest([one.names for one in folders]),
-        "objects": objects,
-        "seed": seed,
-    }
+    composer, contents = _read_sources(data, pictures or [], out, objects, seed)
+    settings = contents | {"objects": objects, "seed": seed}
     prepare_folder(out)
     failures: list[Failure] = []
     drawn = usable = 0
@@ -108,6 +90,33 @@ def compose(
     if usable < drawn:
         say(f"segloop: {drawn - usable} of {drawn} cut-outs could not be used")
     tell_failures(failures)
+
+
+def _read_sources(
+    data: Sequence[str], pictures: Sequence[Path], out: Path, objects: int, seed: int
+) -> tuple[Composer, dict[str, object]]:
+    """What composes, and a digest of the names of what it composes of."""
+    from segloop.data.compose import Composer
+    from segloop.data.cutouts import AnnotatedCutouts, PictureCutouts
+    from segloop.data.loader import split_indices
+    from segloop.data.sa1b import open_all_sa1b
+
+    for_training = [one.subset(split_indices(one, "train")) for one in open_all_sa1b(data)]
+    sets = [one for one in for_training if len(one)]
+    if not sets:
+        raise InputError("every image in --data is held out for validation: name more images")
+    folders = [PictureCutouts(folder) for folder in pictures]
+    if any(folder.has_drawings for folder in folders):
+        require("resvg_py", extra="compose")
+    annotated = [source for one in sets if len(source := AnnotatedCutouts(one))]
+    if not annotated and not folders:
+        raise InputError("no object in --data is large enough and whole: name --pictures to paste")
+    _refuse_inside(out, [*data, *(str(one) for one in pictures)])
+    contents: dict[str, object] = {
+        "images": _digest([one.sample_names for one in sets]),
+        "pictures": _digest([one.names for one in folders]),
+    }
+    return Composer(sets, [*annotated, *folders], objects=(1, objects), seed=seed), contents
 
 
 def _write(folder: Path, sample: Sample) -> None:

@@ -122,7 +122,7 @@ def test_alpha_reaches_the_losses_of_a_round() -> None:
     assert losses[0.25] != losses[0.5]
 
 
-def test_the_weight_of_predicted_iou_reaches_the_loss() -> None:
+def test_the_weights_of_dice_and_of_predicted_iou_reach_the_loss() -> None:
     truths = torch.from_numpy(random_truths(2)).float()
     logits, scores = outputs_for(truths)
     masks, quality = (values[:, 0] for values in losses_by_hand(logits, scores, truths))
@@ -132,9 +132,10 @@ def test_the_weight_of_predicted_iou_reaches_the_loss() -> None:
         truths,
         np.full(2, MASK),
         is_first=True,
-        config=InteractionConfig(iou_weight=4.0),
+        config=InteractionConfig(dice_weight=5.0, iou_weight=4.0),
     )
-    torch.testing.assert_close(outcome.losses.total, masks + 4.0 * quality)
+    expected = masks + 4.0 * dice_loss(logits[:, 0], truths) + 4.0 * quality
+    torch.testing.assert_close(outcome.losses.total, expected)
 
 
 @pytest.mark.parametrize("kind", [POINT, BOX, MASK])

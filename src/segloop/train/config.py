@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from segloop.data.augment import NO_AUGMENTATION, Augmentation
-from segloop.train.losses import IOU_WEIGHT
+from segloop.train.losses import DICE_WEIGHT, IOU_WEIGHT
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class InteractionConfig:
     num_mask_only: one of these comes at the very end, the others at random places among the clicks.
     all_iou: train the predicted IoU of all supervised outputs, not of the one of least loss alone.
     focal_alpha: weight of the foreground in the focal loss; the background has one minus it.
-    iou_weight: weight of the error of predicted IoU.
+    dice_weight, iou_weight: weights of the dice loss and of the error of predicted IoU.
     ambiguity: of several outputs the one of least loss learns, or all do alike.
     """
 
@@ -44,6 +44,7 @@ class InteractionConfig:
     first_mask: float = 0.0
     all_iou: bool = False
     focal_alpha: float = 0.25
+    dice_weight: float = DICE_WEIGHT
     iou_weight: float = IOU_WEIGHT
     ambiguity: Literal["minimum", "mean"] = "minimum"
 

@@ -28,7 +28,7 @@ from segloop.train.conversation import (
     first_prompts,
     schedule,
 )
-from segloop.train.losses import DICE_WEIGHT, FOCAL_WEIGHT, dice_loss, focal_loss, true_iou
+from segloop.train.losses import FOCAL_WEIGHT, dice_loss, focal_loss, true_iou
 from segloop.train.step import Mean, StepOutput
 
 
@@ -215,7 +215,7 @@ def output_loss(
     """Losses of K alternative outputs (N, K, L, L): the least mask loss counts, and the error of predicted IoU."""
     wide = truths[:, None].expand_as(logits)
     focal, dice = focal_loss(logits, wide, config.focal_alpha), dice_loss(logits, wide)
-    of_masks = FOCAL_WEIGHT * focal + DICE_WEIGHT * dice
+    of_masks = FOCAL_WEIGHT * focal + config.dice_weight * dice
     least, which = of_masks.min(dim=1)
     teaches_all = config.ambiguity == "mean"
     squared = (scores - true_iou(logits, wide)) ** 2

@@ -51,10 +51,14 @@ class Samples:
 
 @dataclass
 class ScriptedPredictor:
-    """answer(prompt, output) gives mask and predicted IoU; the logits say which call and which output they are from."""
+    """answer(prompt, output) gives mask and predicted IoU.
+
+    The logits say which call and which output they are from, or are all `logit`, as those of a damaged model.
+    """
 
     answer: Callable[[Prompt, int], tuple[np.ndarray, float]]
     calls: list[tuple[str, list[Prompt]]] = field(default_factory=list)
+    logit: float | None = None
 
     def encode(self, image: np.ndarray) -> Embedding:
         frame = Frame(image.shape[:2], 16, LOGIT_SIZE)
@@ -68,6 +72,8 @@ class ScriptedPredictor:
         rows = [(index, output) for index in range(len(prompts)) for output in which]
         answers = [self.answer(prompts[index], output) for index, output in rows]
         marks = [len(self.calls) * 10 + output for _, output in rows]
+        if self.logit is not None:
+            marks = [self.logit] * len(rows)
         return MaskBatch(
             masks=np.stack([mask for mask, _ in answers]),
             predicted_iou=np.array([quality for _, quality in answers], dtype=np.float32),
@@ -86,6 +92,21 @@ class ScriptedPredictor:
             for call in self.calls
             if all(len(prompt._points) and prompt.mask is None for prompt in call[1])
         ]
+
+
+# Predicted IoU and logit of a damaged model, and what is said of them.
+DAMAGES = (
+    (float("nan"), None, "a predicted IoU is no number"),
+    (float("inf"), None, "a predicted IoU is no number"),
+    (0.5, float("nan"), "a logit is no number"),
+    (0.5, float("-inf"), "a logit is no number"),
+)
+
+
+@pytest.fixture(params=DAMAGES, ids=["nan iou", "inf iou", "nan logit", "inf logit"])
+def damage(request: pytest.FixtureRequest) -> tuple[float, float | None, str]:
+    found: tuple[float, float | None, str] = request.param
+    return found
 
 
 def draw_rectangle(hw: tuple[int, int], rows: slice, columns: slice) -> np.ndarray:

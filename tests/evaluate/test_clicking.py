@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from segloop.evaluate.clicking import click_on, click_once, segment_single
+from segloop.errors import InputError
+from segloop.evaluate.clicking import click_on, click_once, segment_single, segment_three
 from segloop.prompts.prompt import Prompt
 from segloop.prompts.simulate import Click
 
@@ -85,3 +86,27 @@ def test_single_asks_for_output_zero(scripted, truths):
     embedding = predictor.encode(np.zeros((*HW, 3), dtype=np.uint8))
     answer = segment_single(predictor, embedding, [Prompt(points_xy=[(1, 1)])] * 2)
     assert answer.output_index.tolist() == [0, 0]
+
+
+def test_three_asks_for_the_outputs_of_an_ambiguous_prompt(scripted, truths):
+    predictor = scripted(lambda prompt, output: (truths[0], 0.1 * output))
+    embedding = predictor.encode(np.zeros((*HW, 3), dtype=np.uint8))
+    answer = segment_three(predictor, embedding, [Prompt(points_xy=[(1, 1)])] * 2)
+    assert answer.output_index.tolist() == [1, 2, 3] * 2
+
+
+@pytest.mark.parametrize("ask", [segment_single, segment_three])
+def test_an_answer_that_is_no_number_is_refused(scripted, truths, damage, ask):
+    quality, logit, message = damage
+    predictor = scripted(lambda prompt, output: (truths[0], quality), logit=logit)
+    embedding = predictor.encode(np.zeros((*HW, 3), dtype=np.uint8))
+    with pytest.raises(InputError, match=message):
+        ask(predictor, embedding, [Prompt(points_xy=[(1, 1)])])
+
+
+def test_a_first_click_answered_by_no_numbers_is_refused(scripted, truths):
+    three_are_damaged = scripted(
+        lambda prompt, output: (truths[0], float("nan") if output else 0.5)
+    )
+    with pytest.raises(InputError, match="a predicted IoU is no number"):
+        start(three_are_damaged, truths)

@@ -180,3 +180,16 @@ def test_an_operator_finds_a_square(operator) -> None:
     assert result.finder == operator
     assert len(result.images) == 2
     assert result.summary.ods.f > 0.95
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_damaged_model_is_refused_and_draws_no_edges(image: np.ndarray, value: float) -> None:
+    logits = np.stack([soft_square(20, 40)] * 3)
+    config = EdgeConfig(points_per_side=1)
+    with pytest.raises(InputError, match="a predicted IoU is no number"):
+        find_edges(Drawn(logits, (0.9, value, 0.7)), image, config)
+    logits[2, 0, 0] = value
+    with pytest.raises(InputError, match="a logit is no number"):
+        find_edges(Drawn(logits, (0.9, 0.8, 0.7)), image, config)
+    with pytest.raises(InputError, match="a logit is no number"):
+        find_edges(Drawn(np.full((3, *HW), -value), (0.9, 0.8, 0.7)), image, config)

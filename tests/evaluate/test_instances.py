@@ -237,9 +237,11 @@ def test_noise_without_sense_is_refused(noise: tuple[float, ...]) -> None:
         InstancesProtocol(noise=noise)
 
 
-def test_a_confidence_that_is_no_number_is_refused(squares: Any, scripted: Any) -> None:
-    with pytest.raises(InputError, match="is no number"):
-        evaluate(lambda prompt, output: (fill(prompt, 0)[0], math.nan), squares, scripted)
+def test_an_answer_that_is_no_number_is_refused(squares: Any, scripted: Any, damage: Any) -> None:
+    quality, logit, message = damage
+    predictor = scripted(lambda prompt, output: (fill(prompt, 0)[0], quality), logit=logit)
+    with pytest.raises(InputError, match=message):
+        evaluate_instances(lambda: predictor, squares, TruthBoxes(), name="drawn")
 
 
 def test_scores_go_through_json_and_are_not_made_again(

@@ -311,3 +311,11 @@ def test_a_random_first_click_lies_in_the_mask_and_depends_on_nothing_else(
     assert other[both[1][1], both[1][0]]
     assert first_clicks([[square]]) == both[:1]
     assert len({first_clicks([[square]], seed=seed)[0] for seed in range(8)}) > 4
+
+
+def test_a_damaged_model_is_one_line_and_no_score(scripted, samples, square, damage):
+    quality, logit, message = damage
+    predictor = scripted(lambda prompt, output: (square, quality), logit=logit)
+    with pytest.raises(InputError, match=message) as caught:
+        evaluate_points(lambda: predictor, samples([[square]]), name="drawn")
+    assert "\n" not in str(caught.value)

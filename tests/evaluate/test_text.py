@@ -246,11 +246,13 @@ def test_a_category_without_a_vector_is_refused(heeds) -> None:
         score(heeds({}), photo(("emu", CAT)))
 
 
-def test_a_predicted_iou_that_is_no_number_is_refused(scripted) -> None:
-    predictor = scripted(lambda prompt, output: (CAT, float("nan")))
+@pytest.mark.parametrize("outputs", ["single", "best"])
+def test_an_answer_that_is_no_number_is_refused(scripted, damage, outputs) -> None:
+    quality, logit, message = damage
+    predictor = scripted(lambda prompt, output: (CAT, quality), logit=logit)
     predictor.spec = BackendSpec("scripted", "scripted", 16, 4, 1, 1, text_width=4)
-    with pytest.raises(InputError, match="a predicted IoU is no number"):
-        score(predictor, photo(("cat", CAT)))
+    with pytest.raises(InputError, match=message):
+        score(predictor, photo(("cat", CAT)), outputs=outputs)
 
 
 # --- whole datasets ---------------------------------------------------------------------------------------------------

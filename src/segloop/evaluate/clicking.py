@@ -13,6 +13,7 @@ import numpy as np
 
 from segloop.backends.base import Embedding
 from segloop.data.image import ImageArray
+from segloop.evaluate.answers import check_answer
 from segloop.geometry.frames import BoolArray, FloatArray
 from segloop.geometry.masks import MaskBatch, mask_iou
 from segloop.prompts.prompt import Prompt
@@ -51,9 +52,9 @@ class OneClick:
 def click_once(
     predictor: Segmenter, embedding: Embedding, truths: BoolArray, clicks: tuple[Click, ...]
 ) -> OneClick:
-    """The answers to one click for each of N truths (N, H, W)."""
+    """The answers to one click for each of N truths (N, H, W); InputError as segment_single."""
     prompts = [Prompt(points_xy=[click.xy], labels=[1]) for click in clicks]
-    three = predictor.segment(embedding, prompts, outputs="three")
+    three = segment_three(predictor, embedding, prompts)
     single = segment_single(predictor, embedding, prompts)
     masks = three.masks.reshape(len(truths), 3, *truths.shape[1:])
     return OneClick(
@@ -141,5 +142,16 @@ def click_on(
 def segment_single(
     predictor: Segmenter, embedding: Embedding, prompts: Sequence[Prompt]
 ) -> MaskBatch:
-    """Output 0 for every prompt."""
-    return predictor.segment(embedding, prompts, outputs="single")
+    """Output 0 for every prompt; InputError where it is not made of numbers."""
+    answer = predictor.segment(embedding, prompts, outputs="single")
+    check_answer(answer)
+    return answer
+
+
+def segment_three(
+    predictor: Segmenter, embedding: Embedding, prompts: Sequence[Prompt]
+) -> MaskBatch:
+    """Outputs 1 to 3 for every prompt; InputError where they are not made of numbers."""
+    answer = predictor.segment(embedding, prompts, outputs="three")
+    check_answer(answer)
+    return answer

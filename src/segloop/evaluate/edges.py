@@ -19,6 +19,7 @@ from segloop.backends.base import Embedding
 from segloop.data.bsds import BoundarySample
 from segloop.data.image import ImageArray
 from segloop.errors import InputError
+from segloop.evaluate.answers import check_answer
 from segloop.evaluate.boundaries import (
     BoundaryCounts,
     BoundarySummary,
@@ -165,7 +166,7 @@ def find_edges(
     image: ImageArray,
     config: EdgeConfig = EdgeConfig(),
 ) -> FloatArray:
-    """The soft edge map (H, W), 0 to 1, of an image (H, W, 3)."""
+    """The soft edge map (H, W), 0 to 1, of an image (H, W, 3); InputError where the model's answers are no numbers."""
     embedding = predictor.encode(image)
     boxes, scores, logits = _collect(predictor, embedding, config)
     edges = np.zeros(image.shape[:2], dtype=np.float32)
@@ -246,4 +247,5 @@ def _segment_grid(
     for start in range(0, len(points), _POINTS_AT_ONCE):
         some = [Prompt(points_xy=[xy]) for xy in points[start : start + _POINTS_AT_ONCE]]
         masks = predictor.segment(embedding, some, outputs="three")
+        check_answer(masks)
         yield masks.select(masks.areas > 0)

@@ -23,7 +23,7 @@ from segloop.evaluate.average_precision import (
     match_masks,
     summarise_precision,
 )
-from segloop.evaluate.clicking import Segmenter, segment_single
+from segloop.evaluate.clicking import Segmenter, segment_single, segment_three
 from segloop.evaluate.detections import Boxes, Detect, Detection, jitter_boxes
 from segloop.evaluate.metrics import Estimate, bootstrap_mean
 from segloop.evaluate.run import Journal, score_images
@@ -187,7 +187,7 @@ def score_instances(
 ) -> ImageInstances:
     """Score a model on the boxes of one image.
 
-    Raises InputError where the boxes have classes and the truth has none, and for predicted IoUs that are no numbers.
+    Raises InputError where the boxes have classes and the truth has none, and for answers that are no numbers.
     """
     start = time.perf_counter()
     sample, detections = _prepare(sample, detect(sample), protocol)
@@ -267,12 +267,7 @@ def segment_boxes(
     size = max(1, _PIXELS_AT_ONCE // (image_hw[0] * image_hw[1]))
     for start in range(0, len(boxes), size):
         group = boxes[start : start + size]
-        three = segmenter.segment(
-            embedding, [Prompt(box_xyxy=box) for box in group], outputs="three"
-        )
-        if not np.isfinite(three.predicted_iou).all():
-            raise InputError("a predicted IoU is no number: the model's weights are damaged")
-        first = three.best()
+        first = segment_three(segmenter, embedding, [Prompt(box_xyxy=box) for box in group]).best()
         again = [
             Prompt(box_xyxy=box, logits=logits)
             for box, logits in zip(group, first.logits, strict=True)

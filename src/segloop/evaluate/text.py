@@ -18,7 +18,7 @@ import numpy.typing as npt
 from segloop.backends.base import BackendSpec, Embedding
 from segloop.data.sample import Annotation, Sample
 from segloop.errors import InputError
-from segloop.evaluate.clicking import Segmenter
+from segloop.evaluate.clicking import Segmenter, segment_single, segment_three
 from segloop.evaluate.proposals import iou_table
 from segloop.evaluate.run import Journal, score_images
 from segloop.evaluate.truth import (
@@ -187,7 +187,7 @@ def score_text(
     """Ask a model for the categories in one image.
 
     Pixels of a crowd of the category count neither way. Raises InputError for a category without a vector, and for
-    predicted IoUs that are no numbers.
+    answers that are no numbers.
     """
     start = time.perf_counter()
     usable, counts = usable_annotations(sample)
@@ -255,12 +255,9 @@ def _segment(
     outputs: Literal["single", "best"],
 ) -> BoolArray:
     """One mask (H, W) a prompt."""
-    answer = segmenter.segment(
-        embedding, prompts, outputs="single" if outputs == "single" else "three"
-    )
-    if not np.isfinite(answer.predicted_iou).all():
-        raise InputError("a predicted IoU is no number: the model's weights are damaged")
-    return answer.masks if outputs == "single" else answer.best().masks
+    if outputs == "single":
+        return segment_single(segmenter, embedding, prompts).masks
+    return segment_three(segmenter, embedding, prompts).best().masks
 
 
 def _score(

@@ -17,18 +17,14 @@ from pycocotools.cocoeval import COCOeval
 from segloop.data.sample import Sample
 from segloop.errors import InputError
 from segloop.evaluate.proposals import (
-    IOU_THRESHOLDS,
     ModelProposals,
     evaluate_proposals,
-    find_truths,
-    iou_table,
     rank_proposals,
     score_proposals,
-    score_truths,
     single_output_proposals,
-    size_of,
     summarise_proposals,
 )
+from segloop.evaluate.recall import score_truths
 from segloop.evaluate.run import Journal
 from segloop.geometry.encoded import EncodedMasks
 from segloop.geometry.masks import mask_boxes
@@ -60,32 +56,6 @@ def encoded(masks: list[np.ndarray], quality: list[float] | None = None) -> Enco
         prompt_index=numbers,
         output_index=1 + numbers % 3,
     )
-
-
-def test_a_proposal_is_counted_for_one_mask_alone() -> None:
-    # Both truths fit the one proposal; it goes to the better fit, and to no other.
-    found = find_truths(np.array([[0.62, 0.71]]))
-    assert found.sum(axis=0).tolist() == [0, 5]
-    assert found[:, 1].tolist() == [threshold <= 0.71 for threshold in IOU_THRESHOLDS]
-
-
-def test_the_better_ranked_proposal_chooses_first() -> None:
-    # At .5 the first takes truth 0, the second is left with truth 1; at .65 the first still fits 0 and nothing fits 1.
-    found = find_truths(np.array([[0.70, 0.60], [0.90, 0.55]]), (0.5, 0.65, 0.85))
-    assert found.tolist() == [[True, True], [True, False], [True, False]]
-    swapped = find_truths(np.array([[0.90, 0.55], [0.70, 0.60]]), (0.5, 0.65, 0.85))
-    assert swapped.tolist() == [[True, True], [True, False], [True, False]]
-    # A lower-ranked perfect fit comes too late for truth 0, and truth 1 goes without.
-    assert find_truths(np.array([[0.6, 0.0], [0.9, 0.0]]), (0.5,)).tolist() == [[True, False]]
-
-
-def test_an_iou_on_the_threshold_counts() -> None:
-    assert find_truths(np.array([[0.5]]), (0.5, 0.55)).tolist() == [[True], [False]]
-
-
-def test_no_proposals_find_nothing() -> None:
-    assert not find_truths(np.zeros((0, 3))).any()
-    assert iou_table((), ()).shape == (0, 0)
 
 
 def test_ranks_by_quality_and_leaves_empty_masks_out(rectangle: Rectangle) -> None:
@@ -133,17 +103,33 @@ def test_a_random_rank_is_drawn_anew_for_every_image_and_hangs_on_the_seed_alone
 
 
 def test_a_quality_that_is_no_number_is_refused(rectangle: Rectangle) -> None:
-    masks = [rectangle(IMAGE_HW, slice(0, 5), slice(0, 5))] * 2
-    with pytest.raises(InputError, match="is no number"):
-        rank_proposals(encoded(masks, [0.5, float("nan")]))
+    masks = [rectangle(IMAGE_HW, slice(0, rows), slice(0, 5)) for rows in (5, 5, 0)]
+    unknown = float("nan")
+    # The logits of a damaged model are no numbers either, so that its masks are without a pixel.
+    for quality in ([0.5, unknown, 0.5], [0.5, 0.5, unknown]):
+        for draw in (None, np.random.default_rng(0)):
+            with pytest.raises(InputError, match="a predicted IoU is no number"):
+                rank_proposals(encoded(masks, quality), draw=draw)
+    proposals = encoded(masks)
+    proposals.stability_score[2] = np.inf
+    with pytest.raises(InputError, match="a stability is no number"):
+        rank_proposals(proposals)
 
 
-@pytest.mark.parametrize(
-    ("area", "size"),
-    [(1, "small"), (1023, "small"), (1024, "medium"), (9215, "medium"), (9216, "large")],
-)
-def test_sizes_are_those_of_coco(area: int, size: str) -> None:
-    assert size_of(area) == size
+def test_a_mask_on_the_border_of_two_sizes_counts_in_both(
+    samples: Any, rectangle: Rectangle
+) -> None:
+    border = rectangle(IMAGE_HW, slice(0, 32), slice(0, 32))
+    small = rectangle(IMAGE_HW, slice(0, 29), slice(0, 29))
+    result = evaluate_proposals(
+        lambda image: encoded([small]), samples([[border, small]]), name="drawn", model="none"
+    )
+    by_size = [
+        (one.num_masks, one.average_recall.mean) for one in summarise_proposals(result).sizes
+    ]
+    # The one proposal is the small mask itself; among the medium ones it finds the other, at .82.
+    assert by_size[:2] == [(2, pytest.approx(0.5)), (1, pytest.approx(0.7))]
+    assert by_size[2][0] == 0
 
 
 def test_scores_of_a_scene_by_hand(samples: Any, rectangle: Rectangle) -> None:
@@ -310,9 +296,15 @@ def test_refuses_another_ranking(samples: Any, ranking: Any) -> None:
 
 
 def test_agrees_with_pycocotools(samples: Any) -> None:
-    """COCOeval without classes, a thousand detections: overall and by size, on crowded random rectangles."""
+    """COCOeval without classes, a thousand detections: overall and by size, on crowded random rectangles.
+
+    Four of each image have an area that is the end of two ranges.
+    """
     rng = np.random.default_rng(0)
-    truths = [[random_rectangle(rng) for _ in range(12)] for _ in range(3)]
+    borders = [(32, 32), (16, 64), (96, 96), (64, 144)]
+    truths = [
+        [random_rectangle(rng, size_hw) for size_hw in (*borders, *[None] * 8)] for _ in range(3)
+    ]
     proposals = [
         encoded(
             [jitter(mask, rng) for mask in masks for _ in range(4)]
@@ -331,9 +323,11 @@ def test_agrees_with_pycocotools(samples: Any) -> None:
     assert ours == pytest.approx(expected, abs=1e-12)
 
 
-def random_rectangle(rng: np.random.Generator) -> np.ndarray:
+def random_rectangle(
+    rng: np.random.Generator, size_hw: tuple[int, int] | None = None
+) -> np.ndarray:
     mask = np.zeros((200, 240), dtype=np.bool_)
-    height, width = rng.integers(8, 150, size=2)
+    height, width = size_hw or rng.integers(8, 150, size=2)
     y, x = rng.integers(0, 200 - height), rng.integers(0, 240 - width)
     mask[y : y + height, x : x + width] = True
     return mask

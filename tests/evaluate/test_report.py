@@ -9,7 +9,8 @@ import segloop
 from segloop.errors import InputError
 from segloop.evaluate.baselines import BaselineScores, BaselinesResult
 from segloop.evaluate.points import PointsProtocol, PointsResult, Refinement
-from segloop.evaluate.proposals import ImageProposals, ProposalsResult, TruthScores
+from segloop.evaluate.proposals import ImageProposals, ProposalsResult
+from segloop.evaluate.recall import TruthScores
 from segloop.evaluate.report import points_table, proposals_table, write_points, write_proposals
 from segloop.evaluate.truth import Counts
 from segloop.predict.automatic import AutomaticConfig

@@ -10,7 +10,7 @@ from segloop.geometry.masks import MaskBatch
 
 
 def check_answer(answer: MaskBatch | EncodedMasks) -> None:
-    """Raises InputError for a predicted IoU, a stability or a logit that is no finite number; encoded masks have no logits."""
+    """Raises InputError for a predicted IoU, a stability or a logit that is NaN or infinite; encoded masks lack logits."""
     columns = {"predicted IoU": answer.predicted_iou, "stability": answer.stability_score}
     if isinstance(answer, MaskBatch):
         columns["logit"] = answer.logits

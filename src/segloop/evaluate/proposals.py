@@ -12,13 +12,13 @@ from functools import cached_property, partial
 from typing import Any, Literal, get_args
 
 import numpy as np
-import numpy.typing as npt
-from pycocotools import mask as coco_mask
 
 from segloop.data.image import ImageArray
-from segloop.data.sample import Annotation, Frequency, Sample
+from segloop.data.sample import Frequency, Sample
 from segloop.errors import InputError
+from segloop.evaluate.answers import check_answer
 from segloop.evaluate.metrics import Estimate, bootstrap_mean
+from segloop.evaluate.recall import SIZE_RANGES, TruthScores, score_truths
 from segloop.evaluate.run import Journal, ModelTask, score_images
 from segloop.evaluate.truth import (
     Counts,
@@ -29,15 +29,11 @@ from segloop.evaluate.truth import (
     usable_annotations,
 )
 from segloop.geometry.encoded import EncodedMasks
-from segloop.geometry.frames import BoolArray
 from segloop.geometry.masks import IntArray
-from segloop.geometry.rle import Rle
 from segloop.predict.automatic import AutomaticConfig, generate
 from segloop.predict.predictor import SINGLE_OUTPUT, THREE_OUTPUTS, Predictor
 
-IOU_THRESHOLDS = tuple(percent / 100 for percent in range(50, 100, 5))
 MAX_PROPOSALS = 1000
-SMALL_PX, LARGE_PX = 32**2, 96**2
 
 # Paper appendix D.3: three masks of a point, and the ablation that has the single-mask output alone.
 PAPER_CONFIG = AutomaticConfig(
@@ -47,7 +43,6 @@ SINGLE_CONFIG = AutomaticConfig(
     points_per_side=128, predicted_iou_threshold=0, stability_threshold=0, box_nms_threshold=0.95
 )
 
-IouTable = npt.NDArray[np.float64]
 Generate = Callable[[ImageArray], EncodedMasks]
 Ranking = Literal["quality", "random"]
 
@@ -78,27 +73,6 @@ class ModelProposals:
 def single_output_proposals(load: Callable[[], Predictor]) -> ModelProposals:
     """The paper's ablation of ambiguity; its proposals are to be ranked at random (paper appendix D.3)."""
     return ModelProposals(load, SINGLE_CONFIG, (SINGLE_OUTPUT,))
-
-
-@dataclass(frozen=True)
-class TruthScores:
-    """How well one true mask was found.
-
-    area: pixels, as annotated. best_iou: over all proposals, whichever mask they were counted for. found: share of the IoU
-    thresholds at which a proposal was left for it. found_in_size: the same among the true masks of its size alone;
-    found_in_frequency: among those of categories as frequent, None where the dataset does not say.
-    """
-
-    image: str
-    annotation_id: int
-    category: str | None
-    area: float
-    size: str
-    best_iou: float
-    found: float
-    found_in_size: float
-    frequency: Frequency | None = None
-    found_in_frequency: float | None = None
 
 
 @dataclass(frozen=True)
@@ -137,7 +111,7 @@ class ProposalsResult:
 
 @dataclass(frozen=True)
 class SizeRecall:
-    """Average recall of the true masks of one size: small below 32^2 pixels, large from 96^2 on, medium between."""
+    """Average recall of the true masks of one size: up to 32^2 pixels, to 96^2, or from there on; see SIZE_RANGES."""
 
     size: str
     num_masks: int
@@ -236,91 +210,33 @@ def rank_proposals(
 ) -> IntArray:
     """Rows of at most so many masks by falling mean of predicted IoU and stability, or as drawn.
 
-    Masks without a pixel go first. Raises InputError for a quality that is no number.
+    Masks without a pixel go first. Raises InputError for a quality, of any mask, that is no number.
     """
+    check_answer(masks)
     rows = np.flatnonzero(masks.areas > 0)
     if draw is not None:
         return draw.permutation(rows)[:max_proposals]
     quality = masks.predicted_iou[rows] + masks.stability_score[rows]
-    if not np.isfinite(quality).all():
-        raise InputError(
-            "a mask's predicted IoU or stability is no number: the model's weights are damaged"
-        )
     return rows[np.argsort(-quality, kind="stable")][:max_proposals]
-
-
-def score_truths(
-    image: str, annotations: tuple[Annotation, ...], proposals: EncodedMasks
-) -> list[TruthScores]:
-    """Scores of the true masks of one image; proposals in the order of their rank."""
-    if not annotations:
-        return []
-    ious = iou_table(proposals.rles, tuple(one.rle for one in annotations))
-    sizes = np.array([size_of(one.area) for one in annotations])
-    frequencies = np.array([one.frequency or "" for one in annotations])
-    found = find_truths(ious).mean(axis=0)
-    in_size, in_frequency = _found_among(ious, sizes), _found_among(ious, frequencies)
-    best = ious.max(axis=0, initial=0.0)
-    return [
-        TruthScores(
-            image=image,
-            annotation_id=one.id,
-            category=one.category,
-            area=one.area,
-            size=str(sizes[column]),
-            best_iou=float(best[column]),
-            found=float(found[column]),
-            found_in_size=float(in_size[column]),
-            frequency=one.frequency,
-            found_in_frequency=None if one.frequency is None else float(in_frequency[column]),
-        )
-        for column, one in enumerate(annotations)
-    ]
-
-
-def find_truths(ious: IouTable, thresholds: tuple[float, ...] = IOU_THRESHOLDS) -> BoolArray:
-    """Which of M true masks are found at each of T thresholds, (T, M), by N proposals in the order of their rank.
-
-    ious: (N, M). One after another a proposal takes the true mask it fits best among those not yet taken, as in COCO.
-    """
-    found = np.zeros((len(thresholds), ious.shape[1]), dtype=np.bool_)
-    for row, threshold in zip(found, thresholds, strict=True):
-        # A proposal below the threshold everywhere takes nothing.
-        for fit in ious[(ious >= threshold).any(axis=1)]:
-            open_fit = np.where(row, -1.0, fit)
-            # Of equal fits COCO takes the last.
-            column = len(fit) - 1 - int(np.argmax(open_fit[::-1]))
-            if open_fit[column] >= threshold:
-                row[column] = True
-            if row.all():
-                break
-    return found
-
-
-def iou_table(proposals: tuple[Rle, ...], truths: tuple[Rle, ...]) -> IouTable:
-    """IoU of N proposals with M true masks, (N, M)."""
-    if not proposals or not truths:
-        return np.zeros((len(proposals), len(truths)))
-    table = coco_mask.iou(_records(proposals), _records(truths), [0] * len(truths))
-    return np.asarray(table, dtype=np.float64)
-
-
-def size_of(area: float) -> str:
-    """COCO's name for an area in pixels: small, medium or large."""
-    return "small" if area < SMALL_PX else "medium" if area < LARGE_PX else "large"
 
 
 def summarise_proposals(result: ProposalsResult) -> ProposalsSummary:
     """Reduce the scores of all true masks to the numbers that are reported."""
 
+    def mean(values: list[tuple[str, float]]) -> Estimate:
+        return bootstrap_mean(
+            [value for _, value in values], [image for image, _ in values], result.seed
+        )
+
     def estimate(column: str, scores: list[TruthScores]) -> Estimate:
-        values = [getattr(score, column) for score in scores]
-        return bootstrap_mean(values, [score.image for score in scores], result.seed)
+        return mean([(score.image, getattr(score, column)) for score in scores])
 
     scores = list(result.scores)
     by_size = {
-        size: [score for score in scores if score.size == size]
-        for size in ("small", "medium", "large")
+        size: [
+            (score.image, found) for score in scores if (found := score.found_in(size)) is not None
+        ]
+        for size in SIZE_RANGES
     }
     by_frequency = {
         frequency: [score for score in scores if score.frequency == frequency]
@@ -330,8 +246,7 @@ def summarise_proposals(result: ProposalsResult) -> ProposalsSummary:
     return ProposalsSummary(
         average_recall=estimate("found", scores),
         sizes=tuple(
-            SizeRecall(size, len(inside), estimate("found_in_size", inside))
-            for size, inside in by_size.items()
+            SizeRecall(size, len(inside), mean(inside)) for size, inside in by_size.items()
         ),
         mean_best_iou=estimate("best_iou", scores),
         mean_proposals=float(np.mean([image.num_proposals for image in result.images])),
@@ -345,18 +260,5 @@ def summarise_proposals(result: ProposalsResult) -> ProposalsSummary:
     )
 
 
-def _found_among(ious: IouTable, groups: npt.NDArray[np.str_]) -> npt.NDArray[np.float64]:
-    """Share of the thresholds at which each true mask is found among those of its group alone, (M,)."""
-    found = np.zeros(len(groups))
-    for group in set(groups.tolist()):
-        found[groups == group] = find_truths(ious[:, groups == group]).mean(axis=0)
-    return found
-
-
 def _given(generate: Generate) -> Generate:
     return generate
-
-
-def _records(rles: tuple[Rle, ...]) -> list[Any]:
-    # The stubs know compressed runs as text only where the library wants bytes.
-    return [{"size": list(rle.size_hw), "counts": rle.counts.encode()} for rle in rles]

@@ -19,7 +19,7 @@ from segloop.backends.base import BackendSpec, Embedding
 from segloop.data.sample import Annotation, Sample
 from segloop.errors import InputError
 from segloop.evaluate.clicking import Segmenter, segment_single, segment_three
-from segloop.evaluate.proposals import iou_table
+from segloop.evaluate.recall import iou_table
 from segloop.evaluate.run import Journal, score_images
 from segloop.evaluate.truth import (
     Counts,

@@ -194,6 +194,20 @@ MUTATIONS = (
         "points[is_inside]",
         ("tests/predict/test_closer.py",),
     ),
+    Mutation(
+        "tidy: the clicked piece goes too",
+        "segloop/predict/tidy.py",
+        "drops[labels[on_xy[:, 1], on_xy[:, 0]]] = False",
+        "pass",
+        ("tests/predict/test_tidy.py",),
+    ),
+    Mutation(
+        "tidy: holes of any size",
+        "segloop/predict/tidy.py",
+        "HOLE_SHARE * int(kept.sum())",
+        "kept.size",
+        ("tests/predict/test_tidy.py",),
+    ),
     # --- evaluation ---
     Mutation(
         "boundaries: tolerance twice the benchmark's",

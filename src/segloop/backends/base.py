@@ -37,7 +37,8 @@ class BackendSpec:
     identity tells embeddings of different weights apart. num_channels and grid_size are the embedding's; text_width is the
     length of its text vectors, None where it takes none. fills_boxes: see segloop.prompts.prompt.pack. automatic_thresholds:
     predicted IoU and stability score above which its automatic masks are worth keeping, None where the released ones suit.
-    looks_closer: whether what is small is worth a second look, see segloop.predict.closer.
+    looks_closer: whether what is small is worth a second look, see segloop.predict.closer. tidies: whether crumbs of masks
+    are taken away, see segloop.predict.tidy.
     """
 
     name: str
@@ -50,6 +51,7 @@ class BackendSpec:
     fills_boxes: bool = False
     automatic_thresholds: tuple[float, float] | None = None
     looks_closer: bool = False
+    tidies: bool = False
 
 
 class Backend(Protocol):

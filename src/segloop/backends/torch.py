@@ -46,6 +46,7 @@ class TorchBackend(Backend):
             text_width=config.text_width,
             fills_boxes=config.fills_boxes,
             looks_closer=isinstance(config.encoder, CompactConfig),
+            tidies=isinstance(config.encoder, CompactConfig),
             automatic_thresholds=automatic_thresholds,
         )
 

@@ -150,6 +150,7 @@ def _spec(model: Sam, name: str, contents: dict[str, bytes]) -> BackendSpec:
         grid_size=config.grid_size,
         fills_boxes=config.fills_boxes,
         looks_closer=isinstance(config.encoder, CompactConfig),
+        tidies=isinstance(config.encoder, CompactConfig),
     )
 
 

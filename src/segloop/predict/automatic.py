@@ -24,6 +24,7 @@ from segloop.geometry.rle import encode_rle_window
 from segloop.geometry.windows import WindowMask, cut_mask
 from segloop.predict import filters
 from segloop.predict.predictor import MASK_THRESHOLD, THREE_OUTPUTS, Predictor
+from segloop.predict.tidy import tidy_answers
 from segloop.prompts.prompt import Prompt, pack
 
 Keep = Callable[[EncodedMasks], "BoolArray | IntArray"]
@@ -269,6 +270,8 @@ def _draw(
     for batch, (logits, predicted_iou) in zip(batches, decoded, strict=True):
         batch_xy = points_xy[batch.index]
         rows, output_index = drawn_outputs(predicted_iou, floors)
+        if predictor.tidies:
+            logits = tidy_answers(logits, prompts, batch.index[rows], embedding.frame)
         drawn = [cut(one) for one in logits]
         scores = predicted_iou[rows, output_index]
         masks = _encode(drawn, scores, batch_xy[rows], rows, output_index, crop, image_hw)

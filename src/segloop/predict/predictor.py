@@ -19,6 +19,7 @@ from segloop.errors import InputError
 from segloop.geometry.frames import BoolArray, FloatArray, Frame
 from segloop.geometry.masks import IntArray, MaskBatch, stability_score
 from segloop.predict.closer import look_closer
+from segloop.predict.tidy import tidy_answers
 from segloop.prompts.prompt import Prompt, pack
 from segloop.weights.catalog import CHECKPOINTS, default_weights, fetch, file_identity
 
@@ -33,10 +34,15 @@ _CHUNK_PIXELS = 1 << 24
 
 @dataclass(frozen=True)
 class Predictor:
-    """Segments with one backend. closer: look again at what is small (segloop.predict.closer); None as suits the model."""
+    """Segments with one backend.
+
+    closer: look again at what is small (segloop.predict.closer). tidy: take crumbs of masks away (segloop.predict.tidy).
+    None as suits the model.
+    """
 
     backend: Backend
     closer: bool | None = None
+    tidy: bool | None = None
 
     @property
     def spec(self) -> BackendSpec:
@@ -47,6 +53,11 @@ class Predictor:
     def looks_closer(self) -> bool:
         """Whether what is small gets a second look."""
         return self.spec.looks_closer if self.closer is None else self.closer
+
+    @property
+    def tidies(self) -> bool:
+        """Whether crumbs of masks are taken away."""
+        return self.spec.tidies if self.tidy is None else self.tidy
 
     def encode(
         self, image: ImageSource, *, max_pixels: int = MAX_PIXELS, closer: bool | None = None
@@ -83,6 +94,8 @@ class Predictor:
         logits, predicted_iou, prompt_index, output_index = self._decode(
             embedding, given, outputs, batch_size or self.backend.batch_size
         )
+        if self.tidies:
+            logits = tidy_answers(logits, given, prompt_index, embedding.frame)
         masks, stability = _restore(logits, embedding.frame)
         found = MaskBatch(masks, predicted_iou, stability, prompt_index, output_index, logits)
         if embedding.pixels is None:
@@ -190,18 +203,20 @@ def load(
     device: str = "cpu",
     threads: int | None = None,
     closer: bool | None = None,
+    tidy: bool | None = None,
 ) -> Predictor:
     """A predictor from a name or a file.
 
     "default" is the model that comes with the package; vit_b, vit_l and vit_h are the official checkpoints, downloaded
     on first use. Else a path: a folder written by export_onnx, or a .pth, .pt or .safetensors file, which needs PyTorch.
     device: cpu, cuda, cuda:1, mps; ONNX graphs run on the CPU, so another device takes the trainable weights that lie
-    beside them. threads: CPU threads, all by default; with PyTorch the setting holds for the process. closer: see Predictor.
+    beside them. threads: CPU threads, all by default; with PyTorch the setting holds for the process. closer, tidy: see
+    Predictor.
     Raises InputError for an unknown name, WeightsError for a file that cannot be used.
     """
     if threads is not None and threads < 1:
         raise InputError(f"threads must be at least 1, got {threads}")
-    return replace(_load(name_or_path, device, threads), closer=closer)
+    return replace(_load(name_or_path, device, threads), closer=closer, tidy=tidy)
 
 
 def _load(name_or_path: str | Path, device: str, threads: int | None) -> Predictor:

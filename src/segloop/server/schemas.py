@@ -57,6 +57,7 @@ class Model(BaseModel):
     num_channels: int = Field(description="Channels C of an embedding.")
     grid_size: int = Field(description="Rows and columns G of an embedding.")
     fills_boxes: bool = Field(description="Whether a box without a mask brings its rectangle.")
+    tidies: bool = Field(description="Whether crumbs of its masks are taken away.")
     takes_text: bool
     mask_magnitude: float = Field(
         description="Logits of a mask prompt: this within, minus without."

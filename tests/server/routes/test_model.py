@@ -26,6 +26,7 @@ def test_the_model_is_what_the_predictor_says(client: TestClient, predictor: Pre
         "num_channels",
         "grid_size",
         "fills_boxes",
+        "tidies",
     ):
         assert model[name] == getattr(spec, name)
     assert model["takes_text"] is False

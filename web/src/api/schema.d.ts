@@ -461,6 +461,11 @@ export interface components {
             /** Takes Text */
             takes_text: boolean;
             /**
+             * Tidies
+             * @description Whether crumbs of its masks are taken away.
+             */
+            tidies: boolean;
+            /**
              * Version
              * @description Of the server.
              */

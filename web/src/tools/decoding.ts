@@ -6,6 +6,7 @@ import type { Decoder } from "../decoder/decoder";
 import type { ShapePrompt } from "../masks/jobs";
 import type { MaskWorker } from "../masks/mask_worker";
 import { rleOf } from "../masks/shape";
+import { tidy } from "../masks/tidy";
 import { pack } from "../prompts/prompt";
 import type { Answer, CurrentObject } from "../session/session";
 import type { Ready } from "./embedder";
@@ -28,6 +29,7 @@ export async function segmentHere(
   const plane = model.logit_size ** 2;
   const count = decoded.logits.length / plane;
   const logits = Array.from({ length: count }, (_, index) => decoded.logits.slice(index * plane, (index + 1) * plane));
+  if (model.tidies) for (const one of logits) tidy(one, ready.frame, prompt.points, isAmbiguous(prompt));
   const predictedIou = [...decoded.predictedIou.subarray(...(count === 1 ? [0, 1] : [1, 4]))];
   const { x0, y0 } = ready;
   const masks = await worker.run("upscale", logits, ready.frame, { x0, y0, width: image.width, height: image.height });

@@ -8,6 +8,7 @@ import type { Scene } from "../canvas/stage";
 import type { Decoder } from "../decoder/decoder";
 import { CURRENT } from "../masks/colors";
 import { MaskWorker } from "../masks/mask_worker";
+import { tidy } from "../masks/tidy";
 import { pack } from "../prompts/prompt";
 import { NOTHING, type Answer, type CurrentObject } from "../session/session";
 import { EmbeddingStore } from "../store/embeddings";
@@ -146,6 +147,7 @@ export class Workspace {
     if (!decoded) return null;
     this.decodeTimes.push(decoded.milliseconds);
     if (ready !== this.ready) return null;
+    if (this.#model.tidies) tidy(decoded.logits, ready.frame, prompt.points, true);
     const picture = preview(decoded.logits, ready.frame, CURRENT);
     return { picture, x: ready.x0, y: ready.y0, ...previewSize(ready.frame) };
   }

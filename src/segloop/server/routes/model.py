@@ -75,6 +75,7 @@ def describe(services: Services) -> Model:
         num_channels=spec.num_channels,
         grid_size=spec.grid_size,
         fills_boxes=spec.fills_boxes,
+        tidies=spec.tidies,
         takes_text=spec.text_width is not None,
         mask_magnitude=MASK_MAGNITUDE,
         box_magnitude=BOX_MAGNITUDE,

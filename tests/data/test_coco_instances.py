@@ -143,6 +143,7 @@ def test_says_what_is_wrong_with_the_file(
         ({"segmentation": runs(60, 20)}, "do not fit its size"),
         ({"segmentation": None}, "annotation 7: a polygon is"),
         ({"area": float("nan")}, "box and area must be finite"),
+        ({"bbox": [1, 2, -3, 4]}, "no side and no area below 0"),
         ({"bbox": [1, 2, 3]}, "annotation 7"),
     ],
 )

@@ -86,6 +86,64 @@ def test_other_files_and_images_without_json_are_left_out(
     assert open_sa1b(write_tar({**two_samples, **extra})).sample_names == ("a_1", "b_2")
 
 
+@pytest.mark.parametrize("kind", ["tar", "folder"])
+@pytest.mark.parametrize("left", [("a_1.json", "b_2.json", "b_2.png"), ("a_1.json",)])
+def test_annotations_without_their_image_are_named(
+    two_samples: dict[str, bytes],
+    write_tar: Writer,
+    write_folder: Writer,
+    kind: str,
+    left: tuple[str, ...],
+) -> None:
+    write = {"tar": write_tar, "folder": write_folder}[kind]
+    with pytest.raises(InputError) as caught:
+        open_sa1b(write({name: two_samples[name] for name in left}))
+    assert_one_line(caught, "set", "a_1.json has no image beside it (a_1.jpg", "take the file away")
+
+
+def test_json_of_another_kind_needs_no_image(
+    two_samples: dict[str, bytes], write_tar: Writer, write_folder: Writer
+) -> None:
+    others = {
+        "compose.json": b'{"images": "0f", "pictures": "1a", "objects": 6, "seed": 0}',
+        "config.json": b'["image", "annotations"]',
+        "photos.tar.index.json": b'{"size": 3, "members": []}',
+        "coco.json": b'{"images": [], "annotations": [], "categories": []}',
+        "text.json": b"no json",
+        "deep.json": b"[" * 100_000,
+        "bytes.json": b"\xff\xfe\x00",
+    }
+    for path in (write_tar({**two_samples, **others}), write_folder({**two_samples, **others})):
+        assert open_sa1b(path).sample_names == ("a_1", "b_2")
+    with pytest.raises(InputError, match="others holds no NAME"):
+        open_sa1b(write_folder(others, "others"))
+
+
+def test_samples_of_the_same_name_in_two_folders_of_a_tar_are_both_there(
+    two_samples: dict[str, bytes], paint_files: Painter, write_tar: Writer
+) -> None:
+    day = {f"./day/{name}": content for name, content in two_samples.items()}
+    other = paint_files("a_1", 21, 33, BOXES[:1])
+    night = {f"night/{name}": content for name, content in other.items()}
+    dataset = open_sa1b(write_tar({**day, **night}))
+    assert dataset.sample_names == ("day/a_1", "day/b_2", "night/a_1")
+    assert [dataset.read(index).image.shape[0] for index in range(3)] == [30, 21, 21]
+
+
+def test_only_samples_of_the_same_name_make_paths_of_the_names_of_a_tar(
+    two_samples: dict[str, bytes], write_tar: Writer
+) -> None:
+    others = {"x/README": b"", "y/README": b"", "x/thumb.png": b"", "y/thumb.png": b""}
+    apart = {
+        f"{'masks' if name.endswith('.json') else 'images'}/{name}": content
+        for name, content in two_samples.items()
+    }
+    assert_is_the_two(open_sa1b(write_tar({**apart, **others})))
+    # What a tar holds twice by one path was put in anew.
+    again = {f"./{name}": content for name, content in two_samples.items()}
+    assert_is_the_two(open_sa1b(write_tar({"a_1.png": b"older", "a_1.json": b"", **again})))
+
+
 def test_a_dataset_travels_to_other_processes(
     two_samples: dict[str, bytes], write_tar: Writer
 ) -> None:
@@ -141,6 +199,33 @@ def test_bad_json_names_the_sample(
     with pytest.raises(InputError) as caught:
         dataset.read(1)
     assert_one_line(caught, "set/b_2", "SA-1B layout")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"area": float("nan")}, "annotation 1: its box and area must be finite numbers"),
+        ({"area": -1}, "annotation 1: its box and area"),
+        ({"bbox": [0, 0, float("inf"), 3]}, "annotation 1: its box and area"),
+        ({"bbox": [0, 0, 3, -3]}, "no side and no area below 0"),
+        ({"predicted_iou": float("nan")}, "annotation 1: its predicted IoU and stability"),
+        ({"stability_score": float("-inf")}, "annotation 1: its predicted IoU and stability"),
+        ({"id": 7}, "more than one annotation has the number 7"),
+    ],
+)
+def test_annotations_that_cannot_be_name_the_sample(
+    paint_files: Painter, write_tar: Writer, changes: dict[str, Any], message: str
+) -> None:
+    dataset = open_sa1b(write_tar(paint_files("a_1", 30, 40, BOXES, **changes)))
+    with pytest.raises(InputError) as caught:
+        dataset.read_annotations(0)
+    assert_one_line(caught, "set/a_1", message)
+
+
+def test_scores_may_be_negative_or_unknown(paint_files: Painter, write_tar: Writer) -> None:
+    scores = {"predicted_iou": -0.01, "stability_score": None}
+    dataset = open_sa1b(write_tar(paint_files("a_1", 30, 40, BOXES, **scores)))
+    assert len(dataset.read_annotations(0)) == 2
 
 
 def test_a_damaged_image_names_the_sample(two_samples: dict[str, bytes], write_tar: Writer) -> None:
@@ -284,6 +369,16 @@ def test_decoding_gives_back_what_was_encoded(
 def test_decoding_something_else_is_an_error(content: bytes) -> None:
     with pytest.raises(InputError, match="not the SA-1B layout"):
         decode_sa1b(content)
+
+
+@pytest.mark.parametrize("key", ["area", "predicted_iou", "stability_score"])
+def test_decoding_what_is_no_number_is_an_error(
+    encode_masks: Callable[[BoolArray], EncodedMasks], key: str
+) -> None:
+    record = json.loads(encode_sa1b(encode_masks(boxes_as_masks(30, 40, BOXES)), "a.png", 1))
+    record["annotations"][1][key] = float("nan")
+    with pytest.raises(InputError, match="not the SA-1B layout that segloop writes"):
+        decode_sa1b(json.dumps(record).encode())
 
 
 def test_no_masks_are_written_as_none() -> None:

@@ -15,12 +15,11 @@ from typing import Any
 from pycocotools import mask as coco_mask
 
 from segloop.data.image import load_image
+from segloop.data.records import Record, check_extent, index_by_id
 from segloop.data.sample import Annotation, Frequency, Labelling, Sample
 from segloop.data.sets.outlines import read_json, rle_of_polygons
 from segloop.errors import InputError
 from segloop.geometry.rle import Rle
-
-Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -158,8 +157,7 @@ class CocoInstances:
             record: Any = {"size": list(size_hw), "counts": rle.counts.encode()}
             x, y, width, height = map(float, item.get("bbox") or coco_mask.toBbox(record))
             area = float(item.get("area", coco_mask.area(record)))
-            if not all(map(math.isfinite, (x, y, width, height, area))) or area < 0:
-                raise InputError("its box and area must be finite numbers, no area below 0")
+            check_extent((x, y, width, height), area)
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(
                 f"{self._annotations}: annotation {item['id']}: {_reason(error)}"
@@ -226,14 +224,10 @@ def _categories(path: Path, items: Sequence[Record], layout: Layout) -> tuple[Ca
 
 
 def _index(path: Path, items: Sequence[Record], kind: str) -> dict[int, Record]:
-    """Records by their numbers, in the order of the file."""
-    found = {int(item["id"]): item for item in items}
-    if len(found) != len(items):
-        twice = next(
-            one for one, count in Counter(int(i["id"]) for i in items).items() if count > 1
-        )
-        raise InputError(f"{path}: more than one {kind} has the number {twice}")
-    return found
+    try:
+        return index_by_id(items, kind)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
 
 
 def _reason(error: Exception) -> str:

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
-from segloop.data.coco_instances import CocoInstances, Layout, Record, open_coco
+from segloop.data.coco_instances import CocoInstances, Layout, open_coco
+from segloop.data.records import Record
 from segloop.data.sample import Frequency, Labelling
 from segloop.errors import InputError
 

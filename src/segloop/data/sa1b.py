@@ -8,7 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -17,6 +18,7 @@ import numpy as np
 
 from segloop.data.archive import Member, tar_members
 from segloop.data.image import load_image
+from segloop.data.records import check_extent, check_scores, index_by_id
 from segloop.data.remote import RemoteMember, is_remote, remote_matches, remote_tar_members
 from segloop.data.sample import Annotation, Sample
 from segloop.errors import InputError
@@ -41,7 +43,7 @@ class SA1BDataset:
 
     @property
     def sample_names(self) -> tuple[str, ...]:
-        """Name of each sample: its path in the folder or its file name in the tar, without suffix."""
+        """Name of each sample: its path in the folder, its file name in the tar or its path if two share one; no suffix."""
         return tuple(entry[0] for entry in self._entries)
 
     def subset(self, indices: Sequence[int]) -> SA1BDataset:
@@ -70,8 +72,8 @@ class SA1BDataset:
         name, _, json_member = self._entries[index]
         encoded = self._bytes(name, json_member)
         try:
-            record = json.loads(encoded)
-            return tuple(_annotation(item) for item in record["annotations"])
+            items = index_by_id(json.loads(encoded)["annotations"], "annotation")
+            return tuple(_annotation(item) for item in items.values())
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise InputError(
                 f"{self.name}/{name}: its JSON is not in SA-1B layout ({error})"
@@ -87,27 +89,28 @@ class SA1BDataset:
 
 
 def open_sa1b(path: str | Path) -> SA1BDataset:
-    """Index a tar or a folder; InputError where there is none, or no image in it has its JSON.
+    """Index a tar or a folder; images without JSON are left out.
 
+    Raises InputError where there is none, no image in it has its JSON, or annotations lack their image.
     A tar may lie at any address that fsspec reaches, such as https:// or s3://; see segloop.data.remote.
     """
     members: Mapping[str, AnyMember]
     if is_remote(path):
-        remote = remote_tar_members(str(path))
-        members = {Path(name).name: member for name, member in remote.items()}
+        members = _tar_files(remote_tar_members(str(path)))
         return _dataset(str(path), PurePosixPath(str(path)).name, members)
     source = Path(path)
     if source.is_dir():
         members = _folder_members(source)
     elif source.is_file():
-        members = {Path(name).name: member for name, member in tar_members(source).items()}
+        members = _tar_files(tar_members(source))
     else:
         raise InputError(f"{source}: no such tar or folder")
     return _dataset(str(source), source.name, members)
 
 
 def _dataset(source: str, name: str, members: Mapping[str, AnyMember]) -> SA1BDataset:
-    entries = _pair(members)
+    entries = tuple((stem, image, record) for stem, _, image, record in _pair(members))
+    _check_images(source, members, {stem for stem, _, _ in entries})
     if not entries:
         raise InputError(f"{source} holds no NAME.jpg with a NAME.json beside it (SA-1B layout)")
     return SA1BDataset(name.removesuffix(".tar"), entries)
@@ -183,6 +186,9 @@ def decode_sa1b(content: bytes) -> EncodedMasks:
         none = EncodedMasks.none((record["image"]["height"], record["image"]["width"]))
         if not items:
             return none
+        for item in items:
+            check_extent(item["bbox"], item["area"])
+            check_scores((item["predicted_iou"], item["stability_score"]))
         return EncodedMasks(
             image_hw=none.image_hw,
             rles=tuple(Rle.from_json(item["segmentation"]) for item in items),
@@ -234,22 +240,69 @@ def _folder_members(folder: Path) -> dict[str, AnyMember]:
     }
 
 
-def _pair(members: Mapping[str, AnyMember]) -> tuple[tuple[str, AnyMember, AnyMember], ...]:
+def _tar_files(members: Mapping[str, AnyMember]) -> dict[str, AnyMember]:
+    """The files of a tar by their names, or by their paths in it where those of two samples would share a name."""
+    by_path = {PurePosixPath(name): member for name, member in members.items()}
+    by_name = {path.name: member for path, member in by_path.items()}
+    counts = Counter(path.name for path in by_path)
+    of_samples = {
+        name
+        for stem, suffix, _, _ in _pair(by_name)
+        for name in (f"{stem}{suffix}", f"{stem}.json")
+    }
+    if any(counts[name] > 1 for name in of_samples):
+        return {path.as_posix(): member for path, member in by_path.items()}
+    return by_name
+
+
+def _check_images(source: str, members: Mapping[str, AnyMember], paired: Set[str]) -> None:
+    """Raises InputError for annotations without their image; JSON files of another kind may lie among them."""
+    for file_name, member in sorted(members.items()):
+        stem = file_name.removesuffix(".json")
+        if stem == file_name or stem in paired or not _holds_annotations(source, member):
+            continue
+        raise InputError(
+            f"{source}: {file_name} has no image beside it ({stem}.jpg, .jpeg or .png): "
+            "add the image, or take the file away"
+        )
+
+
+def _holds_annotations(source: str, member: AnyMember) -> bool:
+    try:
+        record = json.loads(member.read())
+    except OSError as error:
+        raise InputError(
+            f"{source}: cannot read {member.path}: {error.strerror or error}"
+        ) from error
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(record, dict) and {"image", "annotations"} <= record.keys()
+
+
+def _pair(members: Mapping[str, AnyMember]) -> list[tuple[str, str, AnyMember, AnyMember]]:
+    """Name, suffix, image and JSON of each image that has one."""
     entries = []
     for file_name, member in sorted(members.items()):
         stem, dot, suffix = file_name.rpartition(".")
         record = members.get(f"{stem}.json")
         if dot and f".{suffix.lower()}" in _IMAGE_SUFFIXES and record is not None:
-            entries.append((stem, member, record))
-    return tuple(entries)
+            entries.append((stem, f".{suffix}", member, record))
+    return entries
 
 
 def _annotation(item: dict[str, Any]) -> Annotation:
     x, y, width, height = (float(value) for value in item["bbox"])
+    area = float(item["area"])
+    scores = (item.get("predicted_iou"), item.get("stability_score"))
+    try:
+        check_extent((x, y, width, height), area)
+        check_scores(float(score) for score in scores if score is not None)
+    except InputError as error:
+        raise InputError(f"annotation {item['id']}: {error}") from error
     category = item.get("category")
     return Annotation(
         rle=Rle.from_json(item["segmentation"]),
-        area=float(item["area"]),
+        area=area,
         bbox_xywh=(x, y, width, height),
         id=int(item["id"]),
         category=None if category is None else str(category),

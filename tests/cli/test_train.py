@@ -170,3 +170,29 @@ def test_what_cannot_be_read_is_skipped_counted_and_named(shapes: Path, tmp_path
     problems = (out / "skipped.txt").read_text().splitlines()
     assert line["skipped"] == len(problems) > 0
     assert {problem.partition(":")[0] for problem in problems} == {"data/shape_1"}
+
+
+def test_a_held_out_image_that_cannot_be_read_is_left_out(shapes: Path, tmp_path: Path) -> None:
+    data = shutil.copytree(shapes, tmp_path / "data")
+    (data / f"shape_{held_out_number()}.png").write_bytes(b"no picture")
+    out = tmp_path / "run"
+    done = run("toy", "--data", data, "-o", out, "--steps", 1, "--batch-size", 2, "--workers", 0)
+    assert done.exit_code == 0, done.output
+    last = json.loads((out / "metrics.jsonl").read_text().splitlines()[-1])
+    assert last == {"step": 1, "validation/skipped": 1}
+    (problem,) = (out / "skipped.txt").read_text().splitlines()
+    assert problem.startswith(f"data/shape_{held_out_number()}: ")
+
+
+def test_held_out_objects_too_small_to_see_make_no_picture(shapes: Path, tmp_path: Path) -> None:
+    data, out = shutil.copytree(shapes, tmp_path / "data"), tmp_path / "run"
+    mask = np.zeros((48, 64), dtype=np.bool_)
+    mask[10:12, 10:12] = True
+    path = data / f"shape_{held_out_number()}.json"
+    record = json.loads(path.read_text())
+    record["annotations"][0] |= {"segmentation": encode_rle(mask).to_json(), "area": 4}
+    path.write_text(json.dumps(record))
+    done = run("toy", "--data", data, "-o", out, "--steps", 1, "--batch-size", 2, "--workers", 0)
+    assert done.exit_code == 0, done.output
+    assert "validation/score" in (out / "metrics.jsonl").read_text()
+    assert not (out / "pictures").exists()

@@ -20,7 +20,7 @@ from segloop.train.config import DataConfig, OptimConfig
 from segloop.train.distill import batch_flops, build_student, run_distill, split_images
 from segloop.train.distill_step import DistillConfig, DistillImages
 from segloop.train.loop import BEST_NAME
-from segloop.train.metrics import METRICS_NAME
+from segloop.train.metrics import METRICS_NAME, SKIPPED_NAME
 from segloop.train.run import CONFIG_NAME
 from segloop.train.teacher import load_teacher
 from segloop.train.throughput import count_flops
@@ -231,3 +231,18 @@ def test_the_same_images_are_held_out_whatever_else_there_is(photos: Path) -> No
     assert len(learned) + len(held_out) == NUM_IMAGES
     assert split_images(images[:20])[1] == tuple(one for one in held_out if one in images[:20])
     assert split_images(held_out) == (held_out, ())
+
+
+def test_a_held_out_image_that_cannot_be_read_is_left_out(
+    config: DistillConfig, teacher: Path, photos: Path, tmp_path: Path
+) -> None:
+    config = dataclasses.replace(config, num_steps=2, validate_every=1)
+    held_out = split_images(find_images([photos]).images)[1]
+    for file in held_out:
+        (photos / file.name).write_bytes(b"no picture")
+        run_distill(config, teacher, [photos], tmp_path / file.name)
+        num_skipped = len((tmp_path / file.name / SKIPPED_NAME).read_text().splitlines())
+        checked = [line for line in lines(tmp_path / file.name) if "validation/skipped" in line]
+        assert [line["validation/skipped"] for line in checked] == [num_skipped] * 2
+        assert ("validation/score" in checked[0]) == (num_skipped < len(held_out))
+    assert num_skipped == len(held_out)

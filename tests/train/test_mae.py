@@ -12,12 +12,14 @@ import pytest
 import torch
 from PIL import Image
 
+from segloop.data.folder import find_images
 from segloop.errors import InputError
 from segloop.model.mae import MaskedAutoencoder
 from segloop.train.config import DataConfig, OptimConfig
+from segloop.train.distill import split_images
 from segloop.train.mae import build_autoencoder, draw_reconstructions, run_mae
 from segloop.train.mae_step import MaeBatch, MaeRunConfig
-from segloop.train.metrics import METRICS_NAME
+from segloop.train.metrics import METRICS_NAME, SKIPPED_NAME
 from segloop.train.recipes.toy import toy
 from segloop.train.run import build_model
 from segloop.weights.mae import load_mae
@@ -159,3 +161,16 @@ def test_a_start_of_other_sizes_is_one_line(photos: Path, tmp_path: Path) -> Non
 def test_patches_must_be_left_to_see_and_to_guess(hidden: float) -> None:
     with pytest.raises(InputError, match=f"hiding {hidden} of 64 patches leaves none to see, or"):
         build_autoencoder(replace(small(1), hidden=hidden))
+
+
+def test_a_held_out_image_that_cannot_be_read_is_left_out(photos: Path, tmp_path: Path) -> None:
+    held_out = split_images(find_images([photos]).images)[1]
+    assert len(held_out) > 1
+    for left, file in enumerate(reversed(held_out)):
+        (photos / file.name).write_bytes(b"no picture")
+        folder = tmp_path / f"run_{left}"
+        run_mae(small(1), [photos], folder)
+        last = json.loads((folder / METRICS_NAME).read_text().splitlines()[-1])
+        assert last["validation/skipped"] == left + 1
+        assert len((folder / SKIPPED_NAME).read_text().splitlines()) == left + 1
+        assert ("validation/score" in last) == (left + 1 < len(held_out))

@@ -90,3 +90,17 @@ def test_what_was_skipped_is_counted_even_where_it_cannot_be_written(tmp_path: P
     nowhere = SkippedItems(tmp_path / "nowhere")
     nowhere.add("c.png")
     assert (skipped.count, nowhere.count) == (2, 1)
+
+
+def test_what_cannot_be_read_is_left_out_and_counted_once(tmp_path: Path) -> None:
+    def read(number: int) -> str:
+        if number % 2:
+            raise InputError(f"{number}.png: no picture")
+        return f"item {number}"
+
+    skipped = SkippedItems(tmp_path)
+    assert list(skipped.usable(read, range(3))) == [(0, "item 0"), (2, "item 2")]
+    assert list(skipped.usable(read, range(4))) == [(0, "item 0"), (2, "item 2")]
+    assert skipped.as_validation() == {"validation/skipped": 2}
+    assert (tmp_path / SKIPPED_NAME).read_text() == "1.png: no picture\n3.png: no picture\n"
+    assert SkippedItems(tmp_path).as_validation() == {}

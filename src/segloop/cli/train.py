@@ -250,7 +250,8 @@ def reporter(bar: Any) -> Callable[[Progress], None]:
 def validation_on(data: Sequence[str], limit: int, device: str, folder: Path) -> ValidateSam | None:
     """Point and box IoU on held-out images of the training sets, by the evaluation's own protocol (paper §7.1).
 
-    Their mean over the sets is the run's score. A picture of some objects is left in folder/pictures. None for no images.
+    Their mean over the sets is the run's score. A picture of some objects is left in folder/pictures. An image that cannot be
+    read is left out, and named in folder/skipped.txt. None for no images.
     """
     if not limit:
         return None
@@ -261,19 +262,24 @@ def validation_on(data: Sequence[str], limit: int, device: str, folder: Path) ->
     from segloop.evaluate.summary import headline, summarise
     from segloop.predict.predictor import Predictor
     from segloop.train.loop import SCORE_NAME
+    from segloop.train.metrics import SkippedItems
     from segloop.train.pictures import draw_validation, write_picture
 
     datasets = open_all_sa1b(data)
     share = -(-limit // len(datasets))
     parts = [one.subset(split_indices(one, "validation")[:share]) for one in datasets]
     parts = [part for part in parts if len(part)]
+    skipped = SkippedItems(folder)
     protocol = PointsProtocol((1, 3), max_clicks=3)
 
     def validate(model: Any, done: int) -> dict[str, float]:
         backend = TorchBackend(model, name="validation", identity="validation", device=device)
         predictor = Predictor(backend, closer=False)
         metrics: dict[str, float] = {}
-        for part in parts:
+        # Read twice rather than kept: as many as a user asks for, of any size.
+        rows = [[row for row, _ in skipped.usable(one.read, range(len(one)))] for one in parts]
+        found = [one.subset(some) for one, some in zip(parts, rows, strict=True) if some]
+        for part in found:
             result = evaluate_points(lambda: predictor, part, name=part.name, protocol=protocol)
             metrics |= {
                 f"validation/{part.name}/{figure.title}": figure.value
@@ -281,9 +287,14 @@ def validation_on(data: Sequence[str], limit: int, device: str, folder: Path) ->
             }
         scores = [value for name, value in metrics.items() if name.endswith(_SCORED)]
         if not scores:
-            return {}
-        samples = (part.read(row) for row in range(share) for part in parts if row < len(part))
-        write_picture(folder, done, draw_validation(predictor, samples))
-        return {**metrics, SCORE_NAME: sum(scores) / len(scores)}
+            return skipped.as_validation()
+        samples = (part.read(row) for row in range(share) for part in found if row < len(part))
+        try:
+            picture = draw_validation(predictor, samples)
+        except InputError:  # all objects are too small to see
+            pass
+        else:
+            write_picture(folder, done, picture)
+        return {**metrics, **skipped.as_validation(), SCORE_NAME: sum(scores) / len(scores)}
 
     return validate

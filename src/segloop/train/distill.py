@@ -22,6 +22,7 @@ from segloop.train.distill_step import (
     DistillBatch,
     DistillConfig,
     DistillImages,
+    DistillItem,
     Student,
     distill_step,
     make_step,
@@ -29,6 +30,7 @@ from segloop.train.distill_step import (
     targets,
 )
 from segloop.train.loop import SCORE_NAME, Progress, Weights
+from segloop.train.metrics import SkippedItems
 from segloop.train.run import conduct, with_weights
 from segloop.train.teacher import EmbeddingFiles, Teacher, load_teacher
 from segloop.train.throughput import count_sam_flops
@@ -68,7 +70,7 @@ def run_distill(
     devices = start_devices(device, sharding)
     loaded = loaded.to(devices.accelerator.device)
     shown = replace(source, images=held_out[:num_validation], flip=0.0)
-    validation = Validation(model, shown, loaded, files) if shown.images else None
+    validation = Validation(model, shown, loaded, files, target) if shown.images else None
     return conduct(
         make_student(model, loaded),
         make_step(config, loaded, files),
@@ -179,11 +181,17 @@ class Validation:
     """How near a student comes to its teacher on held-out images; the teacher is asked once for each."""
 
     def __init__(
-        self, model: Sam, images: DistillImages, teacher: Teacher, files: EmbeddingFiles | None
+        self,
+        model: Sam,
+        images: DistillImages,
+        teacher: Teacher,
+        files: EmbeddingFiles | None,
+        folder: Path,
     ) -> None:
         self._model, self._images, self._teacher, self._files = model, images, teacher, files
         self._device = next(teacher.model.parameters()).device
         self._targets: dict[int, Tensor] = {}
+        self._skipped = SkippedItems(folder)
 
     def measure(self, weights: Weights, _step: int) -> dict[str, float]:
         """Relative error and cosine distance; the score is the share of the teacher's squares that is explained."""
@@ -192,25 +200,32 @@ class Validation:
         twin.load_state_dict(dict(weights), assign=True)
         twin = twin.to(self._device).eval()
         error, energy, apart = 0.0, 0.0, 0.0
-        count = len(self._images.images)
-        for index in range(count):
+        count = 0
+        numbers = range(len(self._images.images))
+        for index, item in self._skipped.usable(self._images.prepare, numbers):
             with torch.no_grad():
+                batch = self._batch(index, item)
                 seen = distill_step(
-                    twin, self._batch(index), 0, teacher=self._teacher, files=None, cosine_weight=0
+                    twin, batch, 0, teacher=self._teacher, files=None, cosine_weight=0
                 ).metrics
+            count += 1
             error += float(seen["relative_error"].total)
             energy += float(seen["relative_error"].count)
             apart += float(seen["loss/cosine"].total)
+        skipped = self._skipped.as_validation()
+        if not count:
+            return skipped
         relative = error / max(energy, 1e-12)
         return {
             "validation/relative_error": relative,
             "validation/cosine": apart / count,
             SCORE_NAME: 1.0 - relative,
+            **skipped,
         }
 
-    def _batch(self, index: int) -> DistillBatch:
+    def _batch(self, index: int, item: DistillItem) -> DistillBatch:
         """Image `index` alone, with its target, which stays in memory from the first time on."""
-        batch = self._images.collate([self._images.prepare(index)]).to(self._device)
+        batch = self._images.collate([item]).to(self._device)
         if index not in self._targets:
             found = targets(batch, self._teacher, self._files)[0]
             self._targets[index] = found.to("cpu", torch.float16)

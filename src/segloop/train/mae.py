@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from segloop.train.devices import Sharding, start_devices
 from segloop.train.distill import split_images
 from segloop.train.loop import SCORE_NAME, Progress, Weights
 from segloop.train.mae_step import MaeBatch, MaeImages, MaeRunConfig, mae_step, num_visible
+from segloop.train.metrics import SkippedItems
 from segloop.train.pictures import write_picture
 from segloop.train.run import conduct
 from segloop.weights.mae import load_mae, save_mae
@@ -121,21 +123,23 @@ class _Validation:
     ) -> None:
         self._model, self._images, self._folder = model, images, folder
         self._device, self._batch_size = device, batch_size
+        self._skipped = SkippedItems(folder)
 
     def __call__(self, weights: Weights, done: int) -> dict[str, float]:
         twin = MaskedAutoencoder(self._model.config)
         twin.load_state_dict(dict(weights))
         twin = twin.to(self._device).eval()
-        total, count, first = 0.0, len(self._images.images), True
+        total, count = 0.0, 0
+        read = self._skipped.usable(self._images.item, range(len(self._images.images)))
         with torch.inference_mode():
-            for at in range(0, count, self._batch_size):
-                items = [self._images.item(n) for n in range(at, min(count, at + self._batch_size))]
+            while items := [item for _, item in islice(read, self._batch_size)]:
                 batch = self._images.collate(items).to(self._device)
                 total += float(mae_step(twin, batch, done).loss)
-                if first:
+                if not count:
                     write_picture(self._folder, done, draw_reconstructions(twin, batch))
-                    first = False
-        return {"validation/loss": total / count, SCORE_NAME: -total / count}
+                count += len(items)
+        found = {"validation/loss": total / count, SCORE_NAME: -total / count} if count else {}
+        return {**found, **self._skipped.as_validation()}
 
 
 def draw_reconstructions(model: MaskedAutoencoder, batch: MaeBatch) -> ImageArray:

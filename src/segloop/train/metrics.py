@@ -5,12 +5,12 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -19,6 +19,8 @@ from segloop.errors import InputError
 
 METRICS_NAME = "metrics.jsonl"
 SKIPPED_NAME = "skipped.txt"
+
+Item = TypeVar("Item")
 
 
 class MetricWriter:
@@ -95,6 +97,7 @@ class SkippedItems:
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / SKIPPED_NAME
+        self._said: set[str] = set()
         self.count = 0
 
     def add(self, problem: str) -> None:
@@ -102,3 +105,21 @@ class SkippedItems:
         self.count += 1
         with suppress(OSError), self._path.open("a", encoding="utf-8") as stream:
             stream.write(problem + "\n")
+
+    def usable(
+        self, read: Callable[[int], Item], numbers: Iterable[int]
+    ) -> Iterator[tuple[int, Item]]:
+        """What can be read of the items of these numbers; what cannot is counted, the first time that it is asked for."""
+        for number in numbers:
+            try:
+                item = read(number)
+            except InputError as error:
+                if str(error) not in self._said:
+                    self._said.add(str(error))
+                    self.add(str(error))
+                continue
+            yield number, item
+
+    def as_validation(self) -> dict[str, float]:
+        """The count as a metric of a validation, where it is not 0."""
+        return {"validation/skipped": self.count} if self.count else {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import pickle
 from pathlib import Path
@@ -34,6 +35,26 @@ def test_a_file_brings_everything_back(tmp_path: Path) -> None:
     assert loaded.frame == saved.frame
     assert loaded.model == saved.model
     assert [path.name for path in tmp_path.iterdir()] == ["photo.npz"]
+
+
+def test_the_image_is_kept_and_written_where_asked(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(1).integers(0, 255, (30, 47, 3), dtype=np.uint8)
+    saved = dataclasses.replace(embedding(), pixels=pixels)
+    assert saved.pixels is not None
+    assert not saved.pixels.flags.writeable
+    saved.save(tmp_path / "without.npz")
+    assert Embedding.load(tmp_path / "without.npz").pixels is None
+    saved.save(tmp_path / "with.npz", pixels=True)
+    loaded = Embedding.load(tmp_path / "with.npz")
+    np.testing.assert_array_equal(loaded.pixels, pixels)
+    np.testing.assert_array_equal(loaded.features, saved.features)
+
+
+def test_an_image_of_another_size_than_the_frame_is_refused(tmp_path: Path) -> None:
+    wrong = dataclasses.replace(embedding(), pixels=np.zeros((3, 4, 3), dtype=np.uint8))
+    wrong.save(tmp_path / "photo.npz", pixels=True)
+    with pytest.raises(InputError, match="is damaged"):
+        Embedding.load(tmp_path / "photo.npz")
 
 
 def test_the_name_is_taken_as_it_is(tmp_path: Path) -> None:
@@ -78,3 +99,6 @@ def test_a_missing_file_or_folder_is_named(tmp_path: Path) -> None:
         Embedding.load(tmp_path / "absent.npz")
     with pytest.raises(InputError, match="cannot write"):
         embedding().save(tmp_path / "absent" / "photo.npz")
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="cannot write"):
+        embedding().save(tmp_path / "file" / "photo.npz")

@@ -147,9 +147,16 @@ def age(folder: Path) -> None:
     (folder / "model.json").write_text(json.dumps({**description, "format": 99}))
 
 
+def misstate(folder: Path) -> None:
+    description = json.loads((folder / "model.json").read_text())
+    description["spec"]["input_size"] *= 2
+    (folder / "model.json").write_text(json.dumps(description))
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
+        (misstate, "model.json is damaged: it tells of sizes"),
         (truncate, "encoder.onnx is damaged"),
         (flip_a_bit, "decoder.onnx is damaged"),
         (write_nonsense, "decoder.onnx cannot be loaded by ONNX Runtime"),

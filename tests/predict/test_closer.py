@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -85,6 +86,26 @@ def test_what_is_too_small_for_the_first_look_is_found_in_the_second(
     # The logits are in the frame of the whole image, so that they can be given back.
     frame = Frame((HEIGHT, WIDTH), SIDE, 4 * GRID)
     assert float(mask_iou(frame.logits_to_image(fine.logits[:1])[0] > 0, truth)) > 0.4
+
+
+def test_what_happens_to_the_array_later_changes_no_answer(backend: Brightness) -> None:
+    image, truth = picture(210, 130, 14)
+    predictor = Predictor(backend)
+    embedding, box = predictor.encode(image), Prompt(box_xyxy=corners(truth))
+    before = predictor.segment(embedding, box).masks
+    image[:] = 0
+    np.testing.assert_array_equal(predictor.segment(embedding, box).masks, before)
+
+
+def test_an_embedding_from_a_file_looks_closer_where_its_image_is_there(
+    backend: Brightness, tmp_path: Path
+) -> None:
+    image, truth = picture(210, 130, 14)
+    predictor = Predictor(backend)
+    embedding, box = predictor.encode(image), Prompt(box_xyxy=corners(truth))
+    embedding.save(tmp_path / "photo.npz", pixels=True)
+    again = predictor.segment(Embedding.load(tmp_path / "photo.npz"), box)
+    np.testing.assert_array_equal(again.masks, predictor.segment(embedding, box).masks)
 
 
 def test_a_click_takes_the_scale_that_is_trusted_most(backend: Brightness) -> None:

@@ -204,6 +204,20 @@ def test_an_embedding_from_a_file_serves_as_well(
     np.testing.assert_array_equal(batch.masks, predictor.segment(embedding, MIXED).masks)
 
 
+def test_numbers_of_damaged_weights_are_no_answer(
+    predictor: Predictor, embedding: Embedding, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decode = OnnxBackend.decode
+
+    def broken(*args: Any) -> tuple[np.ndarray, np.ndarray]:
+        logits, predicted_iou = decode(*args)
+        return logits, predicted_iou * np.nan
+
+    monkeypatch.setattr(OnnxBackend, "decode", broken)
+    with pytest.raises(WeightsError, match="its weights are damaged"):
+        predictor.segment(embedding, POINT)
+
+
 def test_threads_share_one_predictor(predictor: Predictor) -> None:
     images = [draw_image(90 + 10 * seed, np.random.default_rng(seed)) for seed in range(4)]
 

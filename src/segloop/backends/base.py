@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
@@ -120,8 +121,8 @@ def floors_for(outputs: Iterable[int], floor: float = -np.inf) -> FloatArray:
 class Embedding:
     """An encoded image: features (C, G, G) float32, its frame, and the identity of the weights that made it.
 
-    pixels: the image (H, W, 3) itself where small objects are to be looked at again, see segloop.predict.closer; it is not
-    written to files.
+    pixels: the image (H, W, 3) itself where small objects are to be looked at again, see segloop.predict.closer. Both arrays
+    are made read-only.
     """
 
     features: FloatArray
@@ -131,18 +132,27 @@ class Embedding:
 
     def __post_init__(self) -> None:
         self.features.setflags(write=False)
+        if self.pixels is not None:
+            self.pixels.setflags(write=False)
 
-    def save(self, path: str | Path) -> None:
-        """Write to one .npz file, whole or not at all."""
+    def save(self, path: str | Path, *, pixels: bool = False) -> None:
+        """Write to one .npz file, whole or not at all.
+
+        pixels: the image too, three bytes a pixel. Without it what is loaded again gives the answers of a first look.
+        """
         target = Path(path)
         partial = target.with_name(target.name + ".partial")
         header = json.dumps({"frame": asdict(self.frame), "model": self.model})
+        arrays = {"features": self.features, "header": np.array(header)}
+        if pixels and self.pixels is not None:
+            arrays["pixels"] = self.pixels
         try:
             with partial.open("wb") as stream:
-                np.savez(stream, features=self.features, header=np.array(header))
+                np.savez(stream, **arrays)
             os.replace(partial, target)
         except OSError as error:
-            partial.unlink(missing_ok=True)
+            with suppress(OSError):
+                partial.unlink()
             raise InputError(f"cannot write {target}: {error.strerror or error}") from error
 
     @staticmethod
@@ -153,12 +163,24 @@ class Embedding:
             with Path(path).open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
                 header = json.loads(str(stored["header"]))
                 features = stored["features"].astype(np.float32)
+                pixels = stored["pixels"].astype(np.uint8) if "pixels" in stored else None
             sizes = header["frame"]
             frame = Frame(tuple(sizes["image_hw"]), sizes["input_size"], sizes["logit_size"])
-            return Embedding(features, frame, header["model"])
+            if pixels is not None and pixels.shape != (*frame.image_hw, 3):
+                raise ValueError(f"an image of {pixels.shape} in a frame of {frame.image_hw}")
+            return Embedding(features, frame, header["model"], pixels)
         except FileNotFoundError as error:
             raise InputError(f"{path}: no such file") from error
-        except (OSError, KeyError, TypeError, ValueError, EOFError, BadZipFile) as error:
+        # NumPy's reader of damaged zip files raises RuntimeError and its kin too.
+        except (
+            OSError,
+            LookupError,
+            TypeError,
+            ValueError,
+            EOFError,
+            RuntimeError,
+            BadZipFile,
+        ) as error:
             raise InputError(
                 f"{path} is not an embedding written by segloop, or is damaged"
             ) from error

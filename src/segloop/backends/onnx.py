@@ -50,6 +50,7 @@ class OnnxBackend(Backend):
         self._encoder = _open_session(place / ENCODER_FILE, graphs[ENCODER_FILE], self._threads)
         self._decoder_graph = place / DECODER_FILE, graphs[DECODER_FILE]
         self._decoder = _open_session(*self._decoder_graph, self._threads)
+        _check_sizes(self._spec, self._encoder, place)
         self._worker: onnxruntime.InferenceSession | None = None
         self._worker_lock = Lock()
 
@@ -177,6 +178,20 @@ def _spec(record: dict[str, Any]) -> BackendSpec:
         return spec
     predicted_iou, stability = map(float, spec.automatic_thresholds)
     return replace(spec, automatic_thresholds=(predicted_iou, stability))
+
+
+def _check_sizes(spec: BackendSpec, encoder: onnxruntime.InferenceSession, folder: Path) -> None:
+    """WeightsError where the description speaks of other sizes than the graphs have."""
+    told = [
+        [1, 3, spec.input_size, spec.input_size],
+        [1, spec.num_channels, spec.grid_size, spec.grid_size],
+    ]
+    found = [encoder.get_inputs()[0].shape, encoder.get_outputs()[0].shape]
+    if told != found or spec.logit_size != 4 * spec.grid_size:
+        raise WeightsError(
+            f"{folder / DESCRIPTION_FILE} is damaged: it tells of sizes {told}, the graphs have {found}; "
+            "export the model again"
+        )
 
 
 def _read_graph(path: Path, sha256: str) -> bytes:

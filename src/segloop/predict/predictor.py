@@ -15,7 +15,7 @@ import numpy as np
 from segloop.backends.base import Backend, BackendSpec, Embedding, drawn_outputs, floors_for
 from segloop.data.image import MAX_PIXELS, ImageSource, load_image
 from segloop.data.transforms import prepare_input
-from segloop.errors import InputError
+from segloop.errors import InputError, WeightsError
 from segloop.geometry.frames import BoolArray, FloatArray, Frame
 from segloop.geometry.masks import IntArray, MaskBatch, stability_score
 from segloop.predict.closer import look_closer
@@ -72,7 +72,9 @@ class Predictor:
         frame = Frame((height, width), self.spec.input_size, self.spec.logit_size)
         features = self.backend.encode(prepare_input(pixels, frame))
         keeps = self.looks_closer if closer is None else closer
-        return Embedding(features, frame, self.spec.identity, pixels if keeps else None)
+        # A copy: whoever fills the same array with the next picture must not change this one's answers.
+        kept = (pixels.copy() if isinstance(image, np.ndarray) else pixels) if keeps else None
+        return Embedding(features, frame, self.spec.identity, kept)
 
     def segment(
         self,
@@ -137,6 +139,10 @@ class Predictor:
             batches = group.batches(batch_size)
             decoded = self.backend.decode_batches(embedding.features, batches, floors)
             for part, (drawn, all_iou) in zip(batches, decoded, strict=True):
+                if not np.isfinite(all_iou).all():
+                    raise WeightsError(
+                        f"model {self.spec.name} answers with what is no number: its weights are damaged"
+                    )
                 place_of = {
                     pair: place
                     for place, pair in enumerate(zip(*drawn_outputs(all_iou, floors), strict=True))

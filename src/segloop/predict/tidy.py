@@ -60,7 +60,8 @@ def points_to_cells(points_xy: FloatArray, frame: Frame) -> IntArray:
     """The logit pixel (P, 2) as (x, y) that each point of the image lies in."""
     rows, columns = content_cells(frame)
     inside = (frame.points_to_input(points_xy) + 0.5) * (frame.logit_size / frame.input_size)
-    return np.clip(np.floor(inside), 0, (columns - 1, rows - 1)).astype(np.int64)
+    cells: IntArray = np.clip(np.floor(inside), 0, (columns - 1, rows - 1)).astype(np.int64)
+    return cells
 
 
 def crumbs(

@@ -12,12 +12,13 @@ import pytest
 import torch
 
 from segloop.errors import InputError, WeightsError
-from segloop.train.checkpoint import find_checkpoints
+from segloop.train.checkpoint import STATE_FILE, find_checkpoints
 from segloop.train.config import TrainConfig
 from segloop.train.devices import (
     random_states,
     reduce_means,
     restore_random_state,
+    separate_random_numbers,
     start_devices,
     whole_weights,
 )
@@ -100,6 +101,9 @@ def test_a_launched_run_resumes_bit_for_bit(
     config = dataclasses.replace(for_two, num_steps=8, drop_path=0.5, checkpoint_every=4)
     launched = launch(config, shapes_tar, tmp_path / "run", sharding)
     assert launched.returncode == 0, launched.stderr
+    state = torch.load(find_checkpoints(tmp_path / "run")[0] / STATE_FILE, weights_only=True)
+    first, second = state["random_states"]
+    assert not torch.equal(first, second), "blocks are skipped in each as in no other"
     whole = curve(tmp_path / "run")
     # As if killed after step 4: what the last checkpoint has seen is gone.
     shutil.rmtree(find_checkpoints(tmp_path / "run")[-1])
@@ -141,6 +145,16 @@ def test_random_numbers_go_on_where_they_were() -> None:
     torch.rand(7)
     restore_random_state(devices, states)
     assert torch.equal(torch.rand(3), expected)
+
+
+def test_the_seed_decides_a_processs_random_numbers() -> None:
+    devices = start_devices()
+    drawn = []
+    for seed in (0, 0, 1):
+        separate_random_numbers(devices, seed)
+        drawn.append(torch.rand(3))
+    assert torch.equal(drawn[0], drawn[1])
+    assert not torch.equal(drawn[0], drawn[2])
 
 
 def test_weights_leave_their_graph() -> None:

@@ -250,8 +250,8 @@ def reporter(bar: Any) -> Callable[[Progress], None]:
 def validation_on(data: Sequence[str], limit: int, device: str, folder: Path) -> ValidateSam | None:
     """Point and box IoU on held-out images of the training sets, by the evaluation's own protocol (paper §7.1).
 
-    Their mean over the sets is the run's score. A picture of some objects is left in folder/pictures. An image that cannot be
-    read is left out, and named in folder/skipped.txt. None for no images.
+    Their mean over the sets is the run's score. A picture of some objects is left in folder/pictures. An image that cannot
+    be read is left out, and named in folder/skipped.txt. None for no images.
     """
     if not limit:
         return None

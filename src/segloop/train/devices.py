@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
@@ -180,6 +181,15 @@ def restore_optimizer_state(
         set_optimizer_state_dict(model, optimizer, state, options=_WHOLE)
     else:
         optimizer.load_state_dict(state)
+
+
+def separate_random_numbers(devices: Devices, seed: int) -> None:
+    """Give each process random numbers of its own, which the seed and its place among them decide.
+
+    The weights are made of the same numbers everywhere; what a step draws, skipped blocks and dropout, must not be.
+    """
+    words = np.random.SeedSequence((seed, devices.accelerator.process_index))
+    torch.manual_seed(int(words.generate_state(1, np.uint64)[0] >> np.uint64(1)))
 
 
 def random_states(devices: Devices) -> Tensor:

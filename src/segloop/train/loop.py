@@ -30,6 +30,7 @@ from segloop.train.devices import (
     reduce_means,
     restore_optimizer_state,
     restore_random_state,
+    separate_random_numbers,
     start_devices,
     sum_over_processes,
     whole,
@@ -152,6 +153,7 @@ class _Run:
         self._mean = {
             name: value.detach().clone() for name, value in self._model.state_dict().items()
         }
+        separate_random_numbers(devices, self.config.seed)
         if state is None:
             return 0
         restore_optimizer_state(devices, self._model, self._optimizer, state.optimizer)

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from segloop.errors import InputError
 from segloop.model.config import model_config
+from segloop.train.config import InteractionConfig
+from segloop.train.recipes.compact import compact
 from segloop.train.recipes.finetune import finetune_recipe
 
 
@@ -27,10 +31,13 @@ def test_strengths_differ_in_what_learns() -> None:
 
 
 def test_the_compact_model_goes_on_as_it_was_trained() -> None:
-    compact = finetune_recipe("lora", model_config("compact"), start="default").interaction
-    paper = finetune_recipe("lora", model_config("vit_b"), start="vit_b").interaction
-    assert (compact.all_iou, compact.focal_alpha, compact.iou_weight) == (True, 0.5, 4.0)
-    assert (paper.all_iou, paper.focal_alpha, paper.iou_weight) == (False, 0.25, 1.0)
+    """Each number of how it learns, but for how long a conversation is and how it begins."""
+    for name, trained in (("compact", compact().interaction), ("vit_b", InteractionConfig())):
+        tuned = finetune_recipe("lora", model_config(name), start=name).interaction
+        assert (tuned.num_clicks, tuned.num_mask_only, tuned.first_box) == (1, 0, 0.35)
+        own = replace(trained, num_clicks=1, num_mask_only=0, first_box=0.35)
+        assert tuned == own
+    assert compact().interaction.dice_weight != InteractionConfig().dice_weight
 
 
 def test_an_unknown_method_is_one_line() -> None:

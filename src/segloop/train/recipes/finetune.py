@@ -19,6 +19,7 @@ from segloop.model.config import CompactConfig, ModelConfig
 from segloop.train.config import DataConfig, InteractionConfig, OptimConfig
 from segloop.train.finetune import FineTuneConfig
 from segloop.train.lora import LoraConfig
+from segloop.train.recipes.compact import compact
 
 
 def finetune_recipe(
@@ -85,6 +86,7 @@ _METHODS: dict[str, Callable[[ModelConfig, str, int], FineTuneConfig]] = {
 
 def _common(config: ModelConfig, start: str, num_steps: int) -> FineTuneConfig:
     is_compact = isinstance(config.encoder, CompactConfig)
+    trained = compact().interaction if is_compact else InteractionConfig()
     return FineTuneConfig(
         recipe="finetune",
         model=start,
@@ -95,16 +97,8 @@ def _common(config: ModelConfig, start: str, num_steps: int) -> FineTuneConfig:
             max_masks=4,
             augmentation=Augmentation(flip=0.5, color=0.3),
         ),
-        # The compact model was trained with its own departures from the paper; others go on as they were.
-        interaction=InteractionConfig(
-            num_clicks=1,
-            num_mask_only=0,
-            first_box=0.35,
-            first_mask=0.1 if is_compact else 0.0,
-            all_iou=is_compact,
-            focal_alpha=0.5 if is_compact else 0.25,
-            iou_weight=4.0 if is_compact else 1.0,
-        ),
+        # The compact model was trained with its own departures from the paper; each goes on as it was.
+        interaction=replace(trained, num_clicks=1, num_mask_only=0, first_box=0.35),
         optim=OptimConfig(
             learning_rate=2e-4,
             weight_decay=0.05,

@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -250,6 +253,45 @@ def test_a_terminal_sees_words_instead_of_counts(toy_export: ExportReport, folde
     assert "a_mask.png" in shown
     assert "of the image" in shown
     assert "counts" not in shown
+
+
+def run_on_a_terminal(command: list[str], folder: Path, **streams: Any) -> str:
+    """What a command shows on a terminal of 80 columns: standard error, and what `streams` does not take."""
+    pty = pytest.importorskip("pty", reason="pseudo-terminals are a matter of Unix")
+    ours, theirs = pty.openpty()
+    shown: list[bytes] = []
+
+    def read() -> None:
+        with suppress(OSError):  # Linux says so at the end
+            while part := os.read(ours, 65536):
+                shown.append(part)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "80"}
+    given = {"stdout": theirs, "stderr": theirs, **streams}
+    completed = subprocess.run(command, cwd=folder, env=environment, check=False, **given)
+    os.close(theirs)
+    reader.join()
+    os.close(ours)
+    assert completed.returncode == 0, b"".join(shown)
+    return b"".join(shown).decode()
+
+
+def test_a_batch_keeps_its_lines_whole_beside_a_bar(toy_export: ExportReport, folder: Path) -> None:
+    lines = [{"image": name, "points": [[9, 9]], "id": name} for name in ("a.png", "b.png")]
+    (folder / "objects.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
+    command = [sys.executable, "-m", "segloop", "segment", "--prompts", "objects.jsonl"]
+    command += ["--model", str(toy_export.folder)]
+    with (folder / "out.jsonl").open("w") as stream:
+        shown = run_on_a_terminal(command, folder, stdout=stream)
+    written = (folder / "out.jsonl").read_text().splitlines()
+    assert [json.loads(line)["id"] for line in written] == ["a.png", "b.png"]
+    assert "segmenting" in shown
+    assert "counts" not in shown
+    both = run_on_a_terminal(command, folder)
+    for line in written:
+        assert line in re.split(r"[\r\n]+|\x1b\[[0-9;?]*[A-Za-z]", both)
 
 
 def test_ctrl_c_ends_in_one_line_after_what_had_failed(

@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
@@ -69,6 +69,12 @@ def say(message: str, *, style: str = "") -> None:
     _console().print(message, style=style or None, markup=False, highlight=False, soft_wrap=True)
 
 
+def write_results(lines: Sequence[str]) -> None:
+    """Write lines to standard output, all at once."""
+    sys.stdout.write("".join(line + "\n" for line in lines))
+    sys.stdout.flush()
+
+
 def require(module: str, extra: str) -> None:
     """InputError unless an optional package is installed."""
     if importlib.util.find_spec(module) is None:
@@ -93,10 +99,19 @@ class ProgressBar:
             self._logged = now
             say(f"{self._title}: {_standing(done, total, now - self._started)}, {note}")
 
+    def write(self, lines: Sequence[str]) -> None:
+        """Write results to standard output, with the bar out of the way where that is a terminal too."""
+        hides = not self._progress.disable and sys.stdout.isatty()
+        if hides:
+            self._progress.stop()
+        write_results(lines)
+        if hides:
+            self._progress.start()
+
 
 @contextmanager
 def progress_bar(title: str, *, log_seconds: float | None = None) -> Iterator[ProgressBar]:
-    """A progress bar with the time left, gone when the work is done.
+    """A progress bar with the time left, gone when the work is done. It leaves standard output alone.
 
     log_seconds: how often to write a line where there is no terminal; never by default.
     """
@@ -119,9 +134,16 @@ def progress_bar(title: str, *, log_seconds: float | None = None) -> Iterator[Pr
         TextColumn("{task.fields[note]}", markup=False),
     )
     hidden = not console.is_terminal
-    with Progress(
-        *columns, console=console, transient=True, disable=hidden, speed_estimate_period=300
-    ) as progress:
+    with (
+        Progress(
+            *columns,
+            console=console,
+            redirect_stdout=False,  # it would send results to standard error, broken to the width of the terminal
+            transient=True,
+            disable=hidden,
+            speed_estimate_period=300,
+        ) as progress
+    ):
         yield ProgressBar(progress, title, log_seconds)
 
 

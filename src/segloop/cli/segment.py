@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from segloop.cli.console import FAILED, progress_bar, say
+from segloop.cli.console import FAILED, progress_bar, say, write_results
 from segloop.cli.failures import Failure
 from segloop.cli.options import CloserOption, DeviceOption, ModelOption, ThreadsOption
 from segloop.cli.prompting import ObjectRequest, read_requests, request_from_options
@@ -134,9 +134,10 @@ def segment(
 
     jobs = group_by_image(requests)
     if prompts is None:
-        _, missed = _segment_image(jobs[0], predictor, delivery)
+        lines, missed = _segment_image(jobs[0], predictor, delivery)
         if missed:
             raise InputError(missed[0].why)
+        write_results(lines)
         return
     _run_batch(jobs, predictor, delivery, failures)
 
@@ -181,11 +182,12 @@ def _run_batch(
             for done, job in enumerate(jobs):
                 bar.update(done, len(jobs), job.path.name)
                 try:
-                    added, missed = _segment_image(job, predictor, delivery)
+                    lines, missed = _segment_image(job, predictor, delivery)
                 except InputError as error:
-                    added, missed = 0, [Failure(str(job.path), str(error))]
-                num_masks += added
+                    lines, missed = [], [Failure(str(job.path), str(error))]
                 failures.extend(missed)
+                bar.write(lines)
+                num_masks += len(lines)
     finally:
         for failure in failures:
             say(f"segloop: failed: {failure}", style="red")
@@ -198,14 +200,14 @@ def _segment_image(
     job: ImageJob,
     predictor: Callable[[], Predictor],
     delivery: Delivery,
-) -> tuple[int, list[Failure]]:
-    """Segment one image and deliver its masks: how many, and which of its objects could not be asked for."""
+) -> tuple[list[str], list[Failure]]:
+    """Segment one image and write its pictures: a line for each mask, and which objects could not be asked for."""
     from segloop.data.image import load_image
 
     pixels = load_image(job.path)
     requests, prompts, failures = _usable(job, pixels)
     if not requests:
-        return 0, failures
+        return [], failures
     result = _answer(pixels, requests, prompts, predictor(), delivery.all_masks)
     files = None
     if delivery.folder is not None:
@@ -216,8 +218,7 @@ def _segment_image(
             one_overlay=not delivery.all_masks,
             inputs=delivery.inputs,
         )
-    _report(result, files)
-    return len(result.masks), failures
+    return _result_lines(result, files), failures
 
 
 def _usable(
@@ -256,7 +257,8 @@ def best_first(masks: MaskBatch) -> MaskBatch:
     return masks.select(np.lexsort((-masks.predicted_iou, masks.prompt_index)))
 
 
-def _report(result: ImageResult, files: Sequence[MaskFiles] | None) -> None:
+def _result_lines(result: ImageResult, files: Sequence[MaskFiles] | None) -> list[str]:
+    lines = []
     for row, record in enumerate(mask_records(result, files)):
         if files is not None and sys.stdout.isatty():
             share = record["area"] / (result.image.shape[0] * result.image.shape[1])
@@ -266,5 +268,5 @@ def _report(result: ImageResult, files: Sequence[MaskFiles] | None) -> None:
             )
         else:
             line = json.dumps(record)
-        sys.stdout.write(line + "\n")
-    sys.stdout.flush()
+        lines.append(line)
+    return lines

@@ -5,7 +5,10 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -27,6 +30,7 @@ from segloop.train.finetune import (
 from segloop.train.metrics import METRICS_NAME
 from segloop.train.recipes.finetune import finetune_recipe
 from segloop.train.run import CONFIG_NAME
+from segloop.train.throughput import count_sam_flops
 from segloop.weights.load import load_sam
 
 METHODS = ("lora", "decoder", "full")
@@ -179,3 +183,24 @@ def test_only_the_updates_are_left_to_learn(start: Sam) -> None:
     assert learning
     assert not learning & set(config.optim.frozen)
     assert {name for name, _ in own.named_parameters()} == learning | set(config.optim.frozen)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_run_is_told_its_operations(
+    method: str, start: Sam, dataset: AnnotatedSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fewer where not all of the model learns."""
+    given: dict[str, Callable[[Any], int]] = {}
+    monkeypatch.setattr(
+        "segloop.train.finetune.conduct_sam", lambda *_, **options: given.update(options)
+    )
+    finetune(start, dataset, recipe(method), tmp_path / "run")
+    whole = count_sam_flops(start)
+    operations = given["flops"](SimpleNamespace(num_images=2, count=6))
+    all_learn = 2 * whole.encoder + 6 * 2 * whole.decoder
+    assert (operations == all_learn) == (method == "full")
+    if method == "decoder":
+        # The encoder forward alone; rounds still go back through the image, to what embeds mask prompts.
+        assert (
+            2 * whole.encoder / 3.1 < operations - 6 * 2 * whole.decoder < 2 * whole.encoder / 2.5
+        )

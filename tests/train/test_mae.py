@@ -4,6 +4,7 @@ import json
 import pickle
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,9 +16,10 @@ from PIL import Image
 from segloop.data.folder import find_images
 from segloop.errors import InputError
 from segloop.model.mae import MaskedAutoencoder
+from segloop.train import mae
 from segloop.train.config import DataConfig, OptimConfig
 from segloop.train.distill import split_images
-from segloop.train.mae import build_autoencoder, draw_reconstructions, run_mae
+from segloop.train.mae import batch_flops, build_autoencoder, draw_reconstructions, run_mae
 from segloop.train.mae_step import MaeBatch, MaeRunConfig
 from segloop.train.metrics import METRICS_NAME, SKIPPED_NAME
 from segloop.train.recipes.toy import toy
@@ -174,3 +176,28 @@ def test_a_held_out_image_that_cannot_be_read_is_left_out(photos: Path, tmp_path
         assert last["validation/skipped"] == left + 1
         assert len((folder / SKIPPED_NAME).read_text().splitlines()) == left + 1
         assert ("validation/score" in last) == (left + 1 < len(held_out))
+
+
+def test_a_batch_takes_the_operations_that_were_counted_by_hand() -> None:
+    """64 patches of 192 numbers; two encoder blocks over 16 of them and the class token, two decoder blocks over all."""
+    patches = 2 * 64 * 192 * 32
+    encoder, decoder = (
+        2 * (2 * count * 32 * (3 * 32 + 32 + 2 * 128) + 2 * 2 * count * count * 32)
+        for count in (17, 65)
+    )
+    forward = patches + encoder + 2 * 17 * 32 * 32 + decoder + 2 * 65 * 32 * 192
+    images = torch.zeros(5, 3, 64, 64)
+    batch = MaeBatch(images, torch.zeros(5, 16), torch.zeros(5, 48))
+    found = batch_flops(build_autoencoder(small(1)), 0.75)(batch)
+    # Back takes twice as much, save that nothing goes back into the pixels.
+    assert found == 5 * (3 * forward - patches) == 5 * 19_631_616
+
+
+def test_a_run_is_told_its_operations(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: dict[str, Callable[[MaeBatch], int]] = {}
+    monkeypatch.setattr(mae, "conduct", lambda *_, **options: given.update(options))
+    run_mae(small(1), [photos], tmp_path / "run")
+    batch = MaeBatch(torch.zeros(2, 3, 64, 64), torch.zeros(2, 16), torch.zeros(2, 48))
+    assert given["flops"](batch) == 2 * 19_631_616

@@ -1,18 +1,22 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from segloop.errors import InputError
-from segloop.model.config import model_config
+from segloop.model.config import model_config, with_text
 from segloop.model.sam import Sam
 from segloop.train.config import TrainConfig
 from segloop.train.recipes.text import with_text_step
 from segloop.train.text import add_text, run_text
+from segloop.train.throughput import count_sam_flops
 from segloop.weights.load import load_sam, save_sam
 
 
@@ -61,3 +65,21 @@ def test_a_projection_is_added_and_all_else_stays() -> None:
         add_text(model, 6, seed=1).state_dict()["prompt_encoder.text_projection.weight"],
     )
     assert add_text(grown, 6) is grown
+
+
+def test_a_run_is_told_its_operations(
+    shapes_tar: Path,
+    tmp_path: Path,
+    small_config: TrainConfig,
+    clip: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given: dict[str, Callable[[Any], int]] = {}
+    monkeypatch.setattr(
+        "segloop.train.text.conduct_sam", lambda *_, **options: given.update(options)
+    )
+    config = dataclasses.replace(with_text_step(small_config), min_side=8)
+    run_text(config, clip, [shapes_tar], tmp_path / "run")
+    counted = count_sam_flops(Sam(with_text(model_config("toy"), 6)))
+    operations = given["flops"](SimpleNamespace(num_images=2, count=5))
+    assert operations == 2 * counted.encoder + 5 * 3 * counted.decoder > 0

@@ -28,7 +28,7 @@ from segloop.train.items import batches
 from segloop.train.loop import Progress
 from segloop.train.lora import LoraConfig, add_lora, base_names, merge_lora
 from segloop.train.optim import build_optimizer
-from segloop.train.run import CONFIG_NAME, ValidateSam, conduct_sam, prepare_model
+from segloop.train.run import CONFIG_NAME, ValidateSam, conduct_sam, prepare_model, step_flops
 from segloop.train.sam_step import sam_items, sam_step
 
 _TIMED_STEPS = 3
@@ -71,6 +71,7 @@ def finetune(
         start_devices(device),
         deliver=lambda weights: part_of_the_way(model, merge_lora(weights), config.strength),
         validate=validate,
+        flops=step_flops(own, config),
         report=report,
     )
 

@@ -28,6 +28,7 @@ from segloop.train.mae_step import MaeBatch, MaeImages, MaeRunConfig, mae_step, 
 from segloop.train.metrics import SkippedItems
 from segloop.train.pictures import write_picture
 from segloop.train.run import conduct
+from segloop.train.throughput import count_flops, without_weights
 from segloop.weights.mae import load_mae, save_mae
 
 _NUM_SHOWN = 6
@@ -80,6 +81,7 @@ def run_mae(
         devices,
         save=lambda weights, path: save_mae(sizes, weights, path),
         validate=validation,
+        flops=batch_flops(model, config.hidden),
         report=report,
     )
 
@@ -108,6 +110,16 @@ def build_autoencoder(config: MaeRunConfig, start: str | Path | None = None) -> 
         )
     model.load_state_dict(begun.state_dict())
     return model
+
+
+def batch_flops(model: MaskedAutoencoder, hidden: float) -> Callable[[MaeBatch], int]:
+    """Floating point operations of a batch, there and back; hidden: share of the patches that the encoder does not see."""
+    twin, config = without_weights(model), model.config
+    images = torch.empty(1, 3, config.input_size, config.input_size, device="meta")
+    num_seen = num_visible(config.grid_size**2, hidden)
+    visible = torch.zeros(1, num_seen, dtype=torch.int64, device="meta")
+    of_image = count_flops(lambda: twin(images, visible).sum().backward())
+    return lambda batch: of_image * batch.num_images
 
 
 class _Validation:

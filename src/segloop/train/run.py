@@ -26,7 +26,7 @@ from segloop.train.devices import Devices, Sharding, start_devices
 from segloop.train.items import ItemSource
 from segloop.train.loop import Progress, Save, Validate, Weights, train
 from segloop.train.optim import freeze
-from segloop.train.sam_step import sam_items, sam_step
+from segloop.train.sam_step import Batch, sam_items, sam_step
 from segloop.train.step import Step
 from segloop.train.throughput import count_sam_flops
 from segloop.weights.imagenet import load_imagenet_trunk
@@ -62,8 +62,6 @@ def run_recipe(
     """
     stream = build_stream(config, open_all_sa1b(data))
     model = build_model(config, start)
-    freeze(model, config.optim)  # what does not learn takes fewer operations
-    counted = count_sam_flops(model)
     return conduct_sam(
         model,
         partial(sam_step, config=config.interaction, seed=config.seed),
@@ -73,11 +71,17 @@ def run_recipe(
         start_devices(device, sharding),
         deliver=lambda weights: with_weights(model, weights),
         validate=validate,
-        flops=lambda batch: counted.of_step(
-            batch.num_images, batch.count, config.interaction.num_steps
-        ),
+        flops=step_flops(model, config),
         report=report,
     )
+
+
+def step_flops(model: Sam, config: TrainConfig) -> Callable[[Batch], int]:
+    """Floating point operations of a batch, there and back; what does not learn takes fewer."""
+    freeze(model, config.optim)
+    counted = count_sam_flops(model)
+    num_rounds = config.interaction.num_steps
+    return lambda batch: counted.of_step(batch.num_images, batch.count, num_rounds)
 
 
 def conduct_sam(

@@ -20,6 +20,7 @@ from segloop.train.run import (
     build_stream,
     conduct_sam,
     prepare_model,
+    step_flops,
     with_weights,
 )
 from segloop.train.sam_step import sam_items
@@ -58,6 +59,7 @@ def run_text(
         devices,
         deliver=lambda weights: with_weights(model, weights),
         validate=validate,
+        flops=step_flops(model, config),
         report=report,
     )
 

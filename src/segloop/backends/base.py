@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 from zipfile import BadZipFile
 
 import numpy as np
@@ -143,7 +143,7 @@ class Embedding:
         target = Path(path)
         partial = target.with_name(target.name + ".partial")
         header = json.dumps({"frame": asdict(self.frame), "model": self.model})
-        arrays = {"features": self.features, "header": np.array(header)}
+        arrays: dict[str, Any] = {"features": self.features, "header": np.array(header)}
         if pixels and self.pixels is not None:
             arrays["pixels"] = self.pixels
         try:

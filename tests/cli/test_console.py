@@ -36,6 +36,7 @@ def stop(error: BaseException) -> int:
         (InputError("no prompt"), 2, "segloop: error: no prompt"),
         (ImageError("a.jpg: no\nsuch file"), 2, "segloop: error: a.jpg: no such file"),
         (CommandError("cannot write x"), 1, "segloop: error: cannot write x"),
+        (MemoryError(), 1, "segloop: error: not enough memory"),
         (KeyboardInterrupt(), 130, "segloop: error: interrupted"),
         (
             OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),

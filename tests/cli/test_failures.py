@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import typer
 
+from segloop.cli.console import CommandError
 from segloop.cli.failures import Failure, noting_failures, tell_failures
 from segloop.errors import InputError
 
@@ -27,6 +28,19 @@ def test_bad_input_and_lack_of_memory_are_noted_and_mistakes_of_ours_are_not() -
     with pytest.raises(ZeroDivisionError), noting_failures(failures, "d.jpg"):
         raise ZeroDivisionError
     assert len(failures) == 2
+
+
+def test_what_the_machine_refuses_is_noted_where_that_is_wanted() -> None:
+    failures: list[Failure] = []
+    for error in (CommandError("cannot write a.png"), OSError(28, "No space left on device")):
+        with noting_failures(failures, "a.jpg", of_machine=True):
+            raise error
+        with pytest.raises(type(error)), noting_failures(failures, "a.jpg"):
+            raise error
+    assert [failure.why for failure in failures] == [
+        "cannot write a.png",
+        "cannot write the output: No space left on device",
+    ]
 
 
 def test_nothing_is_told_where_nothing_failed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -200,6 +200,33 @@ def test_a_batch_goes_on_and_says_at_the_end_what_failed(
     assert reported[-1] == "segloop: 5 failed, 2 masks made"
 
 
+def test_a_batch_goes_on_after_what_the_machine_refuses(
+    toy_export: ExportReport, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encode = segloop.Predictor.encode
+
+    def fail_for_one(self: segloop.Predictor, image: Any, **options: Any) -> segloop.Embedding:
+        if image.shape[0] == 80:
+            raise MemoryError
+        return encode(self, image, **options)
+
+    monkeypatch.setattr(segloop.Predictor, "encode", fail_for_one)
+    long = 250 * "x" + ".png"  # a name that leaves no room for _mask
+    (folder / long).write_bytes((folder / "a.png").read_bytes())
+    lines = [{"image": name, "points": [[9, 9]]} for name in (long, "b.png", "a.png")]
+    (folder / "objects.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
+    result = run(toy_export, "--prompts", folder / "objects.jsonl", "-o", folder / "out")
+    assert result.exit_code == 1
+    assert [record["image"] for record in records_of(result)] == ["a.png"]
+    first, second, last = result.stderr.splitlines()
+    assert "File name too long" in first
+    assert second.endswith("b.png: not enough memory for it")
+    assert last == "segloop: 2 failed, 1 masks made"
+    alone = run(toy_export, folder / "b.png", "--point", "9,9")
+    assert alone.exit_code == 1
+    assert alone.stderr == "segloop: error: not enough memory\n"
+
+
 def test_prompts_come_through_a_pipe(
     toy_export: ExportReport, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

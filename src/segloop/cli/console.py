@@ -57,11 +57,18 @@ def one_line_errors(command: Callable[P, R]) -> Callable[P, R]:
             raise typer.Exit(FAILED) from error
         except OSError as error:
             _discard_output()
-            place = f"{error.filename}: " if error.filename else "cannot write the output: "
-            raise _stop(f"{place}{error.strerror or error}", FAILED) from error
+            raise _stop(reason_of(error), FAILED) from error
+        except MemoryError as error:
+            raise _stop("not enough memory", FAILED) from error
         return result
 
     return run
+
+
+def reason_of(error: OSError) -> str:
+    """What the system refused, and for which file."""
+    place = f"{error.filename}: " if error.filename else "cannot write the output: "
+    return f"{place}{error.strerror or error}"
 
 
 def say(message: str, *, style: str = "") -> None:

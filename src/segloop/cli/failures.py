@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import typer
 
-from segloop.cli.console import FAILED, say
+from segloop.cli.console import FAILED, CommandError, reason_of, say
 from segloop.errors import InputError
 
 _LISTED = 50
@@ -28,14 +28,24 @@ class Failure:
 
 
 @contextmanager
-def noting_failures(failures: list[Failure], what: str) -> Iterator[None]:
-    """Note what an image does wrong, or that memory is too small for it, and go on."""
+def noting_failures(
+    failures: list[Failure], what: str, *, of_machine: bool = False
+) -> Iterator[None]:
+    """Note what an image does wrong, or that memory is too small for it, and go on.
+
+    of_machine: go on as well where its files cannot be written.
+    """
     try:
         yield
     except MemoryError:
         failures.append(Failure(what, "not enough memory for it"))
     except InputError as error:
         failures.append(Failure(what, str(error)))
+    except (CommandError, OSError) as error:
+        if not of_machine:
+            raise
+        why = reason_of(error) if isinstance(error, OSError) else str(error)
+        failures.append(Failure(what, why))
 
 
 def tell_failures(failures: Sequence[Failure], advice: str = "") -> None:

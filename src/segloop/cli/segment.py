@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from segloop.cli.console import FAILED, progress_bar, say, write_results
-from segloop.cli.failures import Failure
+from segloop.cli.failures import Failure, noting_failures
 from segloop.cli.options import CloserOption, DeviceOption, ModelOption, ThreadsOption
 from segloop.cli.prompting import ObjectRequest, read_requests, request_from_options
 from segloop.cli.results import (
@@ -181,11 +181,10 @@ def _run_batch(
         with progress_bar("segmenting") as bar:
             for done, job in enumerate(jobs):
                 bar.update(done, len(jobs), job.path.name)
-                try:
+                lines: list[str] = []
+                with noting_failures(failures, str(job.path), of_machine=True):
                     lines, missed = _segment_image(job, predictor, delivery)
-                except InputError as error:
-                    lines, missed = [], [Failure(str(job.path), str(error))]
-                failures.extend(missed)
+                    failures.extend(missed)
                 bar.write(lines)
                 num_masks += len(lines)
     finally:

@@ -180,6 +180,15 @@ def test_names_in_the_documentation_exist() -> None:
     assert not unknown, "\n".join(sorted(unknown))
 
 
+def test_every_recipe_says_how_it_is_run_and_how_long_it_takes() -> None:
+    for path in python_files("src/segloop/train/recipes"):
+        if path.name != "__init__.py":
+            header = ast.get_docstring(ast.parse(path.read_text())) or ""
+            assert "segloop train " in header, f"{path.name} names no command"
+            assert re.search(r"\bhours?\b", header), f"{path.name} says nothing of hours"
+            assert re.search(r"\.\d|\d%|no numbers|docs/", header), f"{path.name}: what to expect?"
+
+
 def is_defined(parts: list[str]) -> bool:
     """Whether segloop.PARTS is a public name, a module, or something defined in one; nothing is imported."""
     if parts[0] in PUBLIC_NAMES:

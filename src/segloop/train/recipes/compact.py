@@ -3,9 +3,10 @@
     segloop train compact_warmup --data DIR -o WARM
     segloop train compact --data DIR -o RUN --start WARM/model.safetensors
 
-600 steps of the warm-up took five minutes on two cores and gave .24 for a click, .54 for a box on held-out COCO images. The
-rest is for an accelerator; two cores see two to four images a second, and --input-size 320 goes further in a day than 512
-does.
+600 steps of the warm-up took five minutes (0.08 hours) on two cores and gave .24 for a click, .54 for a box on held-out COCO
+images. The rest is for an accelerator and was not run here as it stands; two cores see two to four images a second, which is
+17 to 33 hours for its 240,000 images (an estimate), and --input-size 320 goes further in a day than 512 does. How the
+shipped weights were made, in shorter stages, and their scores are in docs/default-model.md.
 
 Departs from the paper where little data and a small model ask for it: ImageNet start, augmentation, fewer rounds, boxes and
 rough masks among the first prompts, an even focal weight and a heavier dice loss, predicted IoU trained on all outputs, a

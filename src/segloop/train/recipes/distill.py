@@ -5,12 +5,15 @@
     segloop train distill --recipe distill_swap --teacher vit_b --data PHOTOS --keep EMBEDDINGS -o SWAPPED
 
 An image costs the compact student 17 GFLOP there and back, and its teacher, once, 972 (vit_b), 2986 (vit_l) or 5961
-(vit_h); a kept embedding of theirs takes 2 MB. The whole recipe has not been run yet: it wants an accelerator. What to
-expect early: 180 steps of `distill_swap`, 4 images each out of 2300 photographs, in float32 with the default model as
-teacher, took 28 minutes on a third of one core. From ImageNet weights the relative error on 16 held-out images fell to
-.118 after 60 steps, .077 after 120 and .067 after 180. On 368 masks of 40 other COCO images the teacher's decoder
-found, as IoU after one click, after three and for a box: .17, .19, .21 with the untaught encoder; .28, .46, .56 with
-the taught one; .35, .51, .58 with its own.
+(vit_h); a kept embedding of theirs takes 2 MB. The whole recipe was not run here: it wants an accelerator, an A100 for one
+hour with vit_b as teacher, or six with vit_h, if each of its 320,000 images is another and a third of the peak is reached
+(estimates).
+
+What to expect early: 180 steps of `distill_swap`, 4 images each out of 2300 photographs, in float32 with the default model
+as teacher, took 28 minutes on a third of one core. From ImageNet weights the relative error on 16 held-out images fell to
+.118 after 60 steps, .077 after 120 and .067 after 180. On 368 masks of 40 other COCO images the teacher's decoder found, as
+IoU after one click, after three and for a box: .17, .19, .21 with the untaught encoder; .28, .46, .56 with the taught one;
+.35, .51, .58 with its own.
 """
 
 from __future__ import annotations

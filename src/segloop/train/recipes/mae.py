@@ -5,11 +5,11 @@
 
 800 rounds through ImageNet's 1.28 million images in batches of 4096. The official code took 42 hours of 64 V100 for ViT-L;
 scaled by operations, ViT-B would take 20 hours of them and ViT-H 75 (estimates). After 1600 rounds and fine-tuning, the
-official weights have 83.6, 85.9 and 86.9% on ImageNet (B, L, H); SAM starts from such weights, which --start takes as they are.
-The large runs were not run here.
+official weights have 83.6, 85.9 and 86.9% on ImageNet (B, L, H); SAM starts from such weights, which --start takes as they
+are. The large runs were not run here.
 
-mae_toy is for a laptop, minutes rather than hours of one core (an estimate). As the start of the toy it gained .018 in IoU for a click
-and nothing else that can be told from chance (docs/guide/train.md).
+mae_toy is for a laptop, minutes rather than hours of one core (an estimate). As the start of the toy it gained .018 in IoU
+for a click and nothing else that can be told from chance (docs/guide/train.md).
 """
 
 from __future__ import annotations

@@ -11,8 +11,8 @@
 | generator | 256 | 177,656 | 256 | 125 | none: its masks are SA-1B |
 | all_stages | 256 | 90,000 | 256 | 68 | about half a point more than vit_h |
 
-The hours of vit_h are the paper's; the others are estimates, scaled from them by images and operations (23.0 TFLOP an image of
-64 masks there and back, against 14.1 for vit_l, 8.0 for vit_b and 21.4 for generator).
+The hours of vit_h are the paper's; the others are estimates, scaled from them by images and operations (23.0 TFLOP an image
+of 64 masks there and back, against 14.1 for vit_l, 8.0 for vit_b and 21.4 for generator).
 
 Every process encodes one image at a time; with fewer processes than images an update, batches are accumulated. The paper is
 silent on precision (here bfloat16), clipping (none), and on when ViT-B and ViT-L cut the rate (here at the same share of the

@@ -147,9 +147,11 @@ config = pickle.loads(Path(sys.argv[1]).read_bytes())
 model = build_model(config, None)
 items = sam_items(build_stream(config, (open_sa1b(sys.argv[2]),)))
 
+stop = int(sys.argv[4])
+
 def report(progress):
     print(progress.step, flush=True)
-    if progress.step == 5:
+    if progress.step == stop:
         time.sleep(600)
 
 step = partial(sam_step, config=config.interaction, seed=config.seed)
@@ -157,23 +159,30 @@ train(model, step, items, config, Path(sys.argv[3]), report=report)
 """
 
 
-def test_a_killed_run_goes_on_bit_for_bit(
+def test_a_run_killed_twice_goes_on_bit_for_bit(
     shapes_tar: Path, tmp_path: Path, small_config: TrainConfig
 ) -> None:
-    config_file = tmp_path / "config.pickle"
-    config_file.write_bytes(pickle.dumps(small_config))
-    folder = tmp_path / "killed"
+    """While a worker reads ahead; twenty losses and more come after the last kill."""
+    data = dataclasses.replace(small_config.data, num_workers=1)
+    config = dataclasses.replace(small_config, num_steps=28, data=data)
+    config_file, folder = tmp_path / "config.pickle", tmp_path / "killed"
+    config_file.write_bytes(pickle.dumps(config))
     command = [sys.executable, "-c", textwrap.dedent(CHILD), config_file, shapes_tar, folder]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
-        assert child.stdout is not None
-        seen = [next(child.stdout).strip() for _ in range(5)]
-        os.kill(child.pid, signal.SIGKILL)
-    assert seen == ["1", "2", "3", "4", "5"]
-    assert child.returncode == -signal.SIGKILL
+    # Two steps past a checkpoint, and right before one.
+    for first, stop in ((1, 5), (4, 8)):
+        with subprocess.Popen([*command, str(stop)], stdout=subprocess.PIPE, text=True) as child:
+            assert child.stdout is not None
+            seen = [int(next(child.stdout)) for _ in range(first, stop + 1)]
+            os.kill(child.pid, signal.SIGKILL)
+        assert seen == list(range(first, stop + 1)), "it goes on from its last checkpoint"
+        assert child.returncode == -signal.SIGKILL
 
     dataset = open_sa1b(shapes_tar)
-    resumed = run(small_config, dataset, folder)
-    whole = run(small_config, dataset, tmp_path / "whole")
+    resumed = run(config, dataset, folder)
+    whole = run(config, dataset, tmp_path / "whole")
+    losses = [[line["loss"] for line in metrics_of(one)] for one in (folder, tmp_path / "whole")]
+    assert losses[0][8:] == losses[1][8:]
+    assert len(losses[0][8:]) == 20
     assert metrics_of(folder) == metrics_of(tmp_path / "whole")
     assert_equal_weights(whole, resumed)
 

@@ -4,9 +4,9 @@
         --data STAGES_1_AND_2 --start mae_pretrain_vit_huge.pth --device cuda -o RUN
 
 120,000 updates of 128 images on the masks of the first two stages of the data engine, with large-scale jitter; the rest as
-ViT-H. Not run here: it takes the data and the machines. By ViT-H's pace (segloop.train.recipes.sam), 45 hours of 256 A100 for
-the model, and about as much again for CLIP, which looks at each of up to 64 objects an image: an estimate. The paper shows
-pictures and no numbers, and does not say how 768 numbers become a token: here by one linear layer.
+ViT-H. Not run here: it takes the data and the machines. By ViT-H's pace (segloop.train.recipes.sam), 45 hours of 256 A100
+for the model, and about as much again for CLIP, which looks at each of up to 64 objects an image: an estimate. The paper
+shows pictures and no numbers, and does not say how 768 numbers become a token: here by one linear layer.
 """
 
 from __future__ import annotations

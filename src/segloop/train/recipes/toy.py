@@ -2,8 +2,9 @@
 
     segloop train toy --data DIR -o RUN
 
-4000 steps of four images took nine and a half minutes (0.16 hours) on one core. On 127 photographs of COCO that it never saw, a click
-went from IoU .03 to .16, three clicks to .21 and a box to .27: a sign that all parts work together, no model to use.
+4000 steps of four images took nine and a half minutes (0.16 hours) on one core. On 127 photographs of COCO that it never
+saw, a click went from IoU .03 to .16, three clicks to .21 and a box to .27: a sign that all parts work together, no model
+to use.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Measure on this machine, each subject in a process of its own: `make bench`, or `python -m benchmarks [SUBJECT...]`.
 
 Prints tables and writes them to benchmarks/results/. It all takes a quarter of an hour on two cores; `default` takes one.
+`training` measures nothing without a CUDA device.
 """
 
 from __future__ import annotations
@@ -8,7 +9,17 @@ from __future__ import annotations
 import subprocess
 import sys
 
-SUBJECTS = ("default", "encode", "decode", "everything", "browser", "page", "server", "loading")
+SUBJECTS = (
+    "default",
+    "encode",
+    "decode",
+    "everything",
+    "browser",
+    "page",
+    "server",
+    "loading",
+    "training",
+)
 
 
 def main() -> int:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 RESULTS = Path(__file__).resolve().parent / "results"
 PACKAGES = ("segloop", "torch", "transformers", "onnxruntime", "openvino", "numpy")
@@ -50,19 +51,7 @@ def medians(runs: dict[str, Callable[[], object]], times: int) -> dict[str, floa
 
 def write(subject: str, rows: Sequence[Row], threads: int) -> str:
     """Write the rows to results/ as JSON and Markdown; the Markdown."""
-    place = {
-        "machine": platform.platform(),
-        "processors": os.cpu_count(),
-        "threads": threads,
-        "python": platform.python_version(),
-        "versions": {name: found for name in PACKAGES if (found := _version(name))},
-    }
-    lines = [
-        f"# {subject}",
-        "",
-        f"{place['machine']}, {threads} of {place['processors']} cores, Python {place['python']}, "
-        + ", ".join(f"{name} {found}" for name, found in place["versions"].items()),
-        "",
+    table = [
         "| what | median, ms | times faster | largest difference | memory, MB |",
         "|---|--:|--:|--:|--:|",
         *(
@@ -70,10 +59,39 @@ def write(subject: str, rows: Sequence[Row], threads: int) -> str:
             for row in rows
         ),
     ]
+    return write_table(subject, table, [asdict(row) for row in rows], threads)
+
+
+def write_table(
+    subject: str,
+    table: Sequence[str],
+    rows: Sequence[dict[str, Any]],
+    threads: int,
+    accelerator: str | None = None,
+) -> str:
+    """Write a table that is Markdown already, and the same rows as JSON; accelerator: its name, where one was used."""
+    place: dict[str, Any] = {
+        "machine": platform.platform(),
+        "processors": os.cpu_count(),
+        "threads": threads,
+        "python": platform.python_version(),
+        "versions": {name: found for name in PACKAGES if (found := _version(name))},
+    }
+    if accelerator is not None:
+        place["accelerator"] = accelerator
+    lines = [
+        f"# {subject}",
+        "",
+        ("" if accelerator is None else f"{accelerator}, ")
+        + f"{place['machine']}, {threads} of {place['processors']} cores, Python {place['python']}, "
+        + ", ".join(f"{name} {found}" for name, found in place["versions"].items()),
+        "",
+        *table,
+    ]
     RESULTS.mkdir(exist_ok=True)
     text = "\n".join(lines) + "\n"
     (RESULTS / f"{subject}.md").write_text(text, encoding="utf-8")
-    report = {**place, "rows": [asdict(row) for row in rows]}
+    report = {**place, "rows": list(rows)}
     (RESULTS / f"{subject}.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     return text
 

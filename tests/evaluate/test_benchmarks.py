@@ -44,10 +44,13 @@ def test_the_numbers_are_those_of_the_benchmarks() -> None:
     assert (ap, r50) == (own.average_precision, own.recall_at_half_precision)
     assert ods.mean == summarise_boundaries(images).ods.f
     outcomes = [instance(n / 10, n) for n in range(9)]
-    found, at_50, at_75 = INSTANCES.estimate(outcomes, seed=3)
+    found, at_50, at_75, *by_area = INSTANCES.estimate(outcomes, seed=3)
     summary = summarise_precision(outcomes)
     assert found == bootstrap_precision(outcomes, seed=3)
     assert (at_50.mean, at_75.mean) == pytest.approx((summary.ap50, summary.ap75))
+    by_size = (summary.small, summary.medium, summary.large)
+    assert tuple(one.mean for one in by_area) == pytest.approx(by_size)
+    assert INSTANCES.measures[3:] == ("AP small", "AP medium", "AP large")
 
 
 def test_a_small_gain_on_every_image_exceeds_chance_though_the_intervals_overlap() -> None:

@@ -76,6 +76,27 @@ def test_numbers_of_a_whole_set_are_compared_on_the_images_of_both() -> None:
         compare_runs([edges_run("base", base), edges_run("other", {77: 50})])
 
 
+def test_points_have_the_mean_of_the_sets_that_all_runs_have() -> None:
+    rng = np.random.default_rng(3)
+    first = [score(n, float(value)) for n, value in enumerate(rng.uniform(0.2, 0.4, 30))]
+    second = [replace(score(n, 0.8), dataset="photos", key=(("photo", n),)) for n in range(10)]
+    base = Run("base", "points", {}, (*first, *second))
+    gained = [replace(one, values={"IoU": one.values["IoU"] + 0.1}) for one in second]
+    extra = replace(score(1, 0.0), dataset="more", key=(("more", 1),))
+    better = Run("better", "points", {}, (*first, *gained, extra))
+    lines = compare_runs([base, better])
+    assert [line.dataset for line in lines] == ["drawn", "photos", "more", "mean of 2 sets"]
+    one, other = lines[-1].cells
+    # Each set weighs the same, however many masks it has.
+    mean = (np.mean([score.values["IoU"] for score in first]) + 0.8) / 2
+    assert one.mean.mean == pytest.approx(mean)
+    assert one.mean.low < mean < one.mean.high
+    assert (one.num_scores, one.difference) == (40, None)
+    assert other.difference is not None
+    assert other.difference.mean == pytest.approx(0.05)
+    assert other.exceeds_chance
+
+
 def test_a_run_that_lacks_a_set_has_an_empty_cell() -> None:
     other = edges_run("other", {1: 50})
     extra = tuple(replace(one, dataset="more") for one in other.tallies)

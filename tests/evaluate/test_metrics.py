@@ -8,7 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from segloop.evaluate.metrics import bootstrap_mean, clicks_to_reach, spearman
+from segloop.evaluate.metrics import (
+    bootstrap_mean,
+    bootstrap_mean_of_sets,
+    clicks_to_reach,
+    spearman,
+)
 
 FEW_VALUES = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=3, max_size=30)
 
@@ -77,3 +82,12 @@ def test_bootstrap_of_nothing_is_not_a_number():
     estimate = bootstrap_mean([], [], seed=0)
     assert math.isnan(estimate.mean)
     assert math.isnan(estimate.low)
+
+
+def test_the_mean_of_sets_weighs_each_the_same() -> None:
+    large, small = np.linspace(0, 1, 40), np.full(2, 0.9)
+    found = bootstrap_mean_of_sets([(large, range(40)), (small, range(2))], seed=0)
+    assert found.mean == pytest.approx(0.7)
+    # Only the large one varies, and it is half of the mean.
+    alone = bootstrap_mean(large, range(40), seed=0)
+    assert found.high - found.low == pytest.approx((alone.high - alone.low) / 2, rel=0.1)

@@ -13,9 +13,12 @@ from segloop.evaluate.boundaries import BoundaryCounts
 from segloop.evaluate.edge_report import write_edges
 from segloop.evaluate.edges import EdgeConfig, EdgesResult, ImageEdges
 from segloop.evaluate.points import PointsProtocol, PointsResult
-from segloop.evaluate.report import write_points
+from segloop.evaluate.proposals import ImageProposals, ProposalsResult
+from segloop.evaluate.recall import TruthScores
+from segloop.evaluate.report import write_points, write_proposals
 from segloop.evaluate.runs import Tally, read_run
 from segloop.evaluate.truth import Counts
+from segloop.predict.automatic import AutomaticConfig
 
 
 @pytest.fixture
@@ -40,6 +43,10 @@ def test_points_have_their_measures_and_calibration(points: Path) -> None:
         "oracle",
         "single",
         "box",
+        "NoC@85",
+        "failed@85",
+        "NoC@90",
+        "failed@90",
     )
     first, second = run.scores
     assert (first.image, first.category, first.annotation_id) == ("a", "cat", 3)
@@ -51,6 +58,36 @@ def test_points_have_their_measures_and_calibration(points: Path) -> None:
         run.predicted_ious("drawn"), [[0.9, 0.5], [0.8, 0.4], [0.7, 0.3]] * 2
     )
     assert run.predicted_ious("other").shape == (0, 2)
+
+
+def test_points_tell_the_clicks_to_a_target_and_failures(mask_scores, tmp_path: Path) -> None:
+    scores = (
+        mask_scores(image="a", click_ious=(0.2, 0.86, 0.9)),
+        mask_scores(image="b", click_ious=(0.4, 0.87)),
+    )
+    protocol = PointsProtocol(max_clicks=12)
+    write_points(tmp_path, [PointsResult("drawn", "m", protocol, Counts(2, 2), scores, 1.0)])
+    first, second = (score.values for score in read_run(tmp_path).scores)
+    assert [first[name] for name in ("NoC@85", "NoC@90")] == [2, 3]
+    assert [second[name] for name in ("NoC@85", "NoC@90")] == [2, 12]
+    assert [first["failed@90"], second["failed@85"], second["failed@90"]] == [0, 0, 1]
+
+
+def test_proposals_have_recall_by_size_and_frequency(tmp_path: Path) -> None:
+    scores = (
+        TruthScores("a", 1, "cup", 9e9, "large", 0.5, 0.1, 0.2),
+        TruthScores("a", 2, "cup", 1024, "small", 0.6, 0.3, 0.4, "rare", 0.7, "medium", 0.8),
+    )
+    images = (ImageProposals("a", 5, 5, 0.1),)
+    result = ProposalsResult("lvis", "m", Counts(1, 2), scores, images, 1000, None, 0)
+    write_proposals(tmp_path, [result], AutomaticConfig())
+    run = read_run(tmp_path)
+    large, small = (score.values for score in run.scores)
+    assert large == {"recall": 0.1, "recall, large": 0.2, "best IoU": 0.5}
+    of_small = {"recall, small": 0.4, "recall, medium": 0.8, "recall, rare": 0.7}
+    assert small == {"recall": 0.3, **of_small, "best IoU": 0.6}
+    in_order = ("recall", "recall, small", "recall, medium", "recall, large", "recall, rare")
+    assert run.measures == (*in_order, "best IoU")
 
 
 def test_edges_tell_who_found_them(tmp_path: Path) -> None:

@@ -207,8 +207,7 @@ def summarise_precision(images: Sequence[ImageOutcomes]) -> PrecisionSummary:
     # Categories, areas, thresholds, recalls.
     table = np.full((len(ranked), len(AREAS), len(IOU_THRESHOLDS), len(_RECALLS)), np.nan)
     for row, one in enumerate(ranked):
-        for area in range(len(AREAS)):
-            table[row, area] = one.curves(area)
+        table[row] = [one.curves(area) for area in range(len(AREAS))]
     categories = tuple(
         CategoryPrecision(one.name, one.frequency, int(one.num_truths[:, 0].sum()), _mean(curves))
         for one, curves in zip(ranked, table[:, 0], strict=True)
@@ -233,24 +232,25 @@ def bootstrap_precision(
     images: Sequence[ImageOutcomes], seed: int, num_draws: int = 200
 ) -> Estimate:
     """Average precision and its 95% interval from drawing the images anew, each with all its masks."""
-    (ap, *_) = draw_precision(images, np.ones((1, len(images)), dtype=np.int64))[0]
+    (ap, *_) = draw_precision(images, np.ones((1, len(images)), dtype=np.int64), 1)[0]
     if math.isnan(ap):
         return Estimate(math.nan, math.nan, math.nan)
     rng = np.random.default_rng(seed)
     draws = rng.multinomial(len(images), np.full(len(images), 1 / len(images)), size=num_draws)
-    low, high = np.nanquantile(draw_precision(images, draws)[:, 0], (0.025, 0.975))
+    low, high = np.nanquantile(draw_precision(images, draws, 1)[:, 0], (0.025, 0.975))
     return Estimate(float(ap), float(low), float(high))
 
 
-def draw_precision(images: Sequence[ImageOutcomes], draws: IntTable) -> FloatTable:
-    """AP, AP50 and AP75 (D, 3) of N images that count so often in each of D draws (D, N); NaN without a true mask."""
+def draw_precision(
+    images: Sequence[ImageOutcomes], draws: IntTable, num_areas: int = len(AREAS)
+) -> FloatTable:
+    """AP, AP50, AP75, AP by size (D, 6) of N images that count so often in each of D draws (D, N); NaN without a true mask."""
     ranked = _rank(images)
-    values = np.full((len(draws), 3), np.nan)
-    for row, draw in enumerate(draws):
-        curves = [one.curves(0, draw).mean(axis=1) for one in ranked]
-        if known := [one for one in curves if not np.isnan(one).any()]:
-            mean = np.mean(known, axis=0)
-            values[row] = mean.mean(), mean[_AT_50], mean[_AT_75]
+    values = np.full((len(draws), 2 + num_areas), np.nan)
+    for row, draw in enumerate(draws if ranked else ()):
+        areas = [np.array([one.curves(n, draw) for one in ranked]) for n in range(num_areas)]
+        tables = [areas[0], areas[0][:, _AT_50], areas[0][:, _AT_75], *areas[1:]]
+        values[row] = list(map(_mean, tables))
     return values
 
 

@@ -57,9 +57,11 @@ class Benchmark(Generic[Counts]):
         return self.draw(images, rng.multinomial(len(images), share, size=self.num_draws))
 
 
+_PRECISION = ("AP", "AP50", "AP75", "AP small", "AP medium", "AP large")
+
 BENCHMARKS: dict[str, Benchmark[Any]] = {
     "edges": Benchmark(BoundaryCounts, ("ODS", "OIS", "AP", "R50"), draw_boundaries, 1000),
-    "instances": Benchmark(ImageOutcomes, ("AP", "AP50", "AP75"), draw_precision, 200),
+    "instances": Benchmark(ImageOutcomes, _PRECISION, draw_precision, 200),
 }
 
 

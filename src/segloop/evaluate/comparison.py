@@ -17,7 +17,12 @@ import numpy as np
 
 from segloop.errors import InputError
 from segloop.evaluate.benchmarks import BENCHMARKS
-from segloop.evaluate.metrics import Estimate, FloatColumn, bootstrap_mean
+from segloop.evaluate.metrics import (
+    Estimate,
+    FloatColumn,
+    bootstrap_mean,
+    bootstrap_mean_of_sets,
+)
 from segloop.evaluate.runs import Run, RunScore, Tally, named
 from segloop.evaluate.summary import SIZE_EDGES
 
@@ -63,7 +68,7 @@ class Group:
 
 @dataclass(frozen=True)
 class GroupDifference:
-    """How much better the first group is than the second."""
+    """How much more the first group has than the second."""
 
     first: str
     second: str
@@ -112,6 +117,8 @@ def compare_runs(runs: Sequence[Run], seed: int = 0) -> tuple[Line, ...]:
             )
             if any(cell.num_scores for cell in cells):
                 lines.append(Line(dataset, measure, cells))
+    if runs[0].task == "points":
+        lines += _mean_lines(runs, tuple(datasets), tuple(measures), seed)
     return tuple(lines)
 
 
@@ -263,12 +270,53 @@ def _cell(run: Run, reference: Run | None, dataset: str, measure: str, seed: int
     mean = bootstrap_mean(_column(scores, measure), [score.image for score in scores], seed)
     difference = None
     if reference is not None:
-        known = {score.key: score for score in _having(reference, dataset, measure)}
-        pairs = [(score, known[score.key]) for score in scores if score.key in known]
-        if pairs:
-            gains = [one.values[measure] - other.values[measure] for one, other in pairs]
-            difference = bootstrap_mean(gains, [one.image for one, _ in pairs], seed)
+        if pairs := _pairs(run, reference, dataset, measure):
+            gains, images = zip(*pairs, strict=True)
+            difference = bootstrap_mean(gains, images, seed)
     return Cell(run.label, len(scores), mean, difference)
+
+
+def _mean_lines(
+    runs: Sequence[Run], datasets: Sequence[str], measures: Sequence[str], seed: int
+) -> list[Line]:
+    """Every measure as the mean over the datasets that all runs have scored; none where there are fewer than two."""
+    lines = []
+    for measure in measures:
+        known = [one for one in datasets if all(_having(run, one, measure) for run in runs)]
+        if len(known) > 1:
+            cells = tuple(
+                _mean_cell(run, runs[0] if number else None, known, measure, seed)
+                for number, run in enumerate(runs)
+            )
+            lines.append(Line(f"mean of {len(known)} sets", measure, cells))
+    return lines
+
+
+def _mean_cell(
+    run: Run, reference: Run | None, datasets: Sequence[str], measure: str, seed: int
+) -> Cell:
+    scores = [_having(run, dataset, measure) for dataset in datasets]
+    columns = [(_column(some, measure), [one.image for one in some]) for some in scores]
+    mean = bootstrap_mean_of_sets(columns, seed)
+    num_scores = sum(map(len, scores))
+    difference = None
+    if reference is not None:
+        pairs = [_pairs(run, reference, dataset, measure) for dataset in datasets]
+        # A set without a common mask would make the difference one of other sets than the mean.
+        if all(pairs):
+            gains = [([gain for gain, _ in some], [image for _, image in some]) for some in pairs]
+            difference = bootstrap_mean_of_sets(gains, seed)
+    return Cell(run.label, num_scores, mean, difference)
+
+
+def _pairs(run: Run, reference: Run, dataset: str, measure: str) -> list[tuple[float, str]]:
+    """What each score is more than the reference's of the same thing, and its image."""
+    known = {score.key: score for score in _having(reference, dataset, measure)}
+    return [
+        (score.values[measure] - known[score.key].values[measure], score.image)
+        for score in _having(run, dataset, measure)
+        if score.key in known
+    ]
 
 
 def _grouping(

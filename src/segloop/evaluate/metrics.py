@@ -50,12 +50,34 @@ def bootstrap_mean(
     column = np.asarray(values, dtype=np.float64)
     if not len(column):
         return Estimate(float("nan"), float("nan"), float("nan"))
+    drawn = _draw_means(column, groups, np.random.default_rng(seed), num_draws)
+    low, high = np.quantile(drawn, (0.025, 0.975))
+    return Estimate(float(column.mean()), float(low), float(high))
+
+
+def bootstrap_mean_of_sets(
+    sets: Sequence[tuple[npt.ArrayLike, npt.ArrayLike]], seed: int, num_draws: int = 2000
+) -> Estimate:
+    """Mean of the means of several datasets, each weighing the same (paper §7.1); groups are drawn anew in each of them.
+
+    sets: values and groups of each, as of bootstrap_mean, none of them empty.
+    """
+    rng = np.random.default_rng(seed)
+    columns = [(np.asarray(values, dtype=np.float64), groups) for values, groups in sets]
+    drawn = [_draw_means(column, groups, rng, num_draws) for column, groups in columns]
+    low, high = np.quantile(np.mean(drawn, axis=0), (0.025, 0.975))
+    mean = np.mean([column.mean() for column, _ in columns])
+    return Estimate(float(mean), float(low), float(high))
+
+
+def _draw_means(
+    column: FloatColumn, groups: npt.ArrayLike, rng: np.random.Generator, num_draws: int
+) -> FloatColumn:
+    """The mean of each draw."""
     _, group = np.unique(np.asarray(groups), return_inverse=True)
     sums, counts = np.bincount(group, column), np.bincount(group)
-    rng = np.random.default_rng(seed)
     draws = rng.multinomial(len(sums), np.full(len(sums), 1 / len(sums)), size=num_draws)
-    low, high = np.quantile((draws @ sums) / (draws @ counts), (0.025, 0.975))
-    return Estimate(float(column.mean()), float(low), float(high))
+    return np.asarray((draws @ sums) / (draws @ counts), dtype=np.float64)
 
 
 def _ranks(values: npt.ArrayLike) -> FloatColumn:

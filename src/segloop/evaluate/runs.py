@@ -7,21 +7,26 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from pydantic import TypeAdapter
 
+from segloop.data.sample import Frequency
 from segloop.errors import InputError
 from segloop.evaluate.benchmarks import BENCHMARKS
 from segloop.evaluate.edges import OPERATORS
-from segloop.evaluate.metrics import FloatColumn
+from segloop.evaluate.metrics import FloatColumn, clicks_to_reach
+from segloop.evaluate.points import NOC_TARGETS
+from segloop.evaluate.recall import SIZE_RANGES
 
 TASKS = ("points", "edges", "proposals", "instances", "text")
 _NAMES_A_SCORE = ("image", "annotation_id", "category", "noise", "baseline")
+# Not every mask has all of them, so that the first mask says nothing of their order.
+_RECALLS = ("recall", *(f"recall, {name}" for name in (*SIZE_RANGES, *get_args(Frequency))))
 
 Key = tuple[Any, ...]
 
@@ -69,7 +74,9 @@ class Run:
     @property
     def measures(self) -> tuple[str, ...]:
         """The names of the numbers, in the order in which they first come up."""
-        return tuple(dict.fromkeys(name for score in self.scores for name in score.values))
+        names = dict.fromkeys(name for score in self.scores for name in score.values)
+        known = [name for name in _RECALLS if name in names]
+        return tuple(dict.fromkeys([*known, *names]))
 
     def predicted_ious(self, dataset: str) -> FloatColumn:
         """Predicted and true IoU (N, 2) of all masks of single clicks on a dataset; none where the task has no such."""
@@ -91,7 +98,7 @@ def read_run(folder: str | Path) -> Run:
     report = _read(place / f"{task}.json")
     if not isinstance(report, dict) or report.get("task") != task or "datasets" not in report:
         raise InputError(f"{place / f'{task}.json'} is not a result of segloop evaluate {task}")
-    entries = tuple(_entries(place / f"{task}.jsonl", task))
+    entries = tuple(_entries(place / f"{task}.jsonl", task, _most_clicks(report)))
     scores = tuple(one for one in entries if isinstance(one, RunScore))
     tallies = tuple(one for one in entries if isinstance(one, Tally))
     return Run(place.name or str(place), task, report, scores, tallies)
@@ -102,7 +109,13 @@ def named(measure: str, condition: str) -> str:
     return f"{measure}, {condition}" if condition else measure
 
 
-def _entries(path: Path, task: str) -> Iterator[RunScore | Tally]:
+def _most_clicks(report: Mapping[str, Any]) -> int:
+    """Of the protocol, which is one for all datasets of a run."""
+    protocols = [one.get("protocol", {}) for one in report["datasets"]]
+    return max((int(one.get("max_clicks", 0)) for one in protocols), default=0)
+
+
+def _entries(path: Path, task: str, most_clicks: int) -> Iterator[RunScore | Tally]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -116,7 +129,7 @@ def _entries(path: Path, task: str) -> Iterator[RunScore | Tally]:
             if adapter is not None and "counts" in row:
                 counts = adapter.validate_python(row["counts"])
                 yield Tally(_dataset(row), _condition(row), str(row["image"]), counts)
-            if values := _values(task, row):
+            if values := _values(task, row, most_clicks):
                 yield _score(row, values)
         except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
             raise InputError(f"{path}, line {number}, is not a score of {task}") from error
@@ -152,7 +165,7 @@ def _condition(row: Mapping[str, Any]) -> str:
     return f"noise {row['noise']:g}" if row.get("noise") else ""
 
 
-def _values(task: str, row: Mapping[str, Any]) -> dict[str, float | None]:
+def _values(task: str, row: Mapping[str, Any], most_clicks: int) -> dict[str, float | None]:
     """The numbers of a line of TASK.jsonl that are compared."""
     if task == "points":
         ious = row["click_ious"]
@@ -161,9 +174,9 @@ def _values(task: str, row: Mapping[str, Any]) -> dict[str, float | None]:
             for count in (1, 2, 3, 5, 9)
         }
         others = {"oracle": max(row["three_ious"]), "single": row["single_iou"]}
-        return {**clicks, **others, "box": row["box_iou"]}
+        return {**clicks, **others, "box": row["box_iou"], **_clicks_needed(ious, most_clicks)}
     if task == "proposals":
-        return {"recall": row["found"], "best IoU": row["best_iou"]}
+        return {**_recalls(row), "best IoU": row["best_iou"]}
     if task == "instances":
         if "counts" in row:
             return {}
@@ -172,6 +185,30 @@ def _values(task: str, row: Mapping[str, Any]) -> dict[str, float | None]:
     if task == "edges":
         return {"best F": row["best"]["f"]}
     return dict(_leaves(row, ""))
+
+
+def _clicks_needed(ious: Sequence[float], most_clicks: int) -> dict[str, float | None]:
+    """Clicks to each target, the most where it is not reached, and whether that is so: the fewer the better, both."""
+    values: dict[str, float | None] = {}
+    for target in NOC_TARGETS:
+        needed = clicks_to_reach(ious, target, most_clicks)
+        percent = round(target * 100)
+        values[f"NoC@{percent}"] = float(most_clicks if needed is None else needed)
+        values[f"failed@{percent}"] = float(needed is None)
+    return values
+
+
+def _recalls(row: Mapping[str, Any]) -> dict[str, float | None]:
+    """Recall among all true masks, among those of its size or sizes, and among those of categories as frequent."""
+    values: dict[str, float | None] = {"recall": row["found"]}
+    for group, found in (
+        ("size", "found_in_size"),
+        ("larger_size", "found_in_larger_size"),
+        ("frequency", "found_in_frequency"),
+    ):
+        if row.get(group) is not None:
+            values[f"recall, {row[group]}"] = row[found]
+    return values
 
 
 def _leaves(value: Any, name: str) -> Iterator[tuple[str, float]]:

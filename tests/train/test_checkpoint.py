@@ -91,6 +91,12 @@ def changed_frozen(config: TrainConfig) -> TrainConfig:
     return dataclasses.replace(config, optim=OptimConfig(frozen=("image_encoder",)))
 
 
+def changed_part(config: TrainConfig, part: str, **changes: float) -> TrainConfig:
+    return dataclasses.replace(
+        config, **{part: dataclasses.replace(getattr(config, part), **changes)}
+    )
+
+
 @pytest.mark.parametrize(
     ("name", "change"),
     [
@@ -99,6 +105,12 @@ def changed_frozen(config: TrainConfig) -> TrainConfig:
         ("input_size", lambda c: dataclasses.replace(c, input_size=128)),
         ("seed", lambda c: dataclasses.replace(c, seed=1)),
         ("frozen", changed_frozen),
+        ("accumulate", lambda c: dataclasses.replace(c, accumulate=2)),
+        ("batch_size", lambda c: changed_part(c, "data", batch_size=3)),
+        ("max_masks", lambda c: changed_part(c, "data", max_masks=3)),
+        ("repeats", lambda c: changed_part(c, "data", repeats=2)),
+        ("num_clicks", lambda c: changed_part(c, "interaction", num_clicks=2)),
+        ("dice_weight", lambda c: changed_part(c, "interaction", dice_weight=5.0)),
     ],
 )
 def test_another_runs_checkpoint_is_refused(
@@ -119,6 +131,27 @@ def test_a_longer_run_may_go_on(tmp_path: Path, small_config: TrainConfig) -> No
     save_checkpoint(tmp_path, state_at(7), small_config)
     longer = dataclasses.replace(small_config, num_steps=100, log_every=5)
     assert load_checkpoint(tmp_path, longer) is not None
+    slower = changed_part(changed_part(longer, "optim", learning_rate=1e-5), "data", num_workers=3)
+    assert load_checkpoint(tmp_path, slower) is not None
+
+
+def test_settings_newer_than_a_checkpoint_are_no_hindrance(
+    tmp_path: Path, small_config: TrainConfig
+) -> None:
+    path = save_checkpoint(tmp_path, state_at(7), small_config) / STATE_FILE
+    record = torch.load(path, weights_only=True)
+    del record["config"]["interaction"]["dice_weight"]
+    torch.save(record, path)
+    assert load_checkpoint(tmp_path, small_config) is not None
+
+
+def test_another_number_of_processes_is_named_before_what_follows_from_it(
+    tmp_path: Path, small_config: TrainConfig
+) -> None:
+    save_checkpoint(tmp_path, state_at(7), small_config)
+    shared = dataclasses.replace(small_config, accumulate=2)
+    with pytest.raises(WeightsError, match="made by 1 processes, this run has 4; start it with"):
+        load_checkpoint(tmp_path, shared, num_processes=4)
 
 
 @pytest.mark.parametrize("name", [MODEL_FILE, MEAN_FILE, STATE_FILE])

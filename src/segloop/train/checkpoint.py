@@ -25,7 +25,9 @@ from segloop.weights.load import write_safetensors
 
 CHECKPOINTS_NAME = "checkpoints"
 MODEL_FILE, MEAN_FILE, STATE_FILE = "model.safetensors", "mean.safetensors", "state.pt"
-_COMPARED = ("recipe", "model", "input_size", "seed", "frozen", "teacher")
+# What makes another run of it, or lets it see other items than it would have; more steps or another rate do not.
+_COMPARED = ("recipe", "model", "input_size", "seed", "frozen", "teacher", "accumulate")
+_COMPARED_DATA = ("batch_size", "max_masks", "repeats")
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +93,7 @@ def load_checkpoint(folder: Path, config: RunConfig, num_processes: int = 1) -> 
     """Read the newest state of a run of this recipe, None where there is none.
 
     Raises WeightsError for a damaged checkpoint, or one of another recipe, model, input size, seed, teacher, set of frozen
-    parameters or number of processes.
+    parameters, batch, number of masks, conversation or number of processes.
     """
     found = find_checkpoints(folder)
     if not found:
@@ -106,7 +108,9 @@ def load_checkpoint(folder: Path, config: RunConfig, num_processes: int = 1) -> 
             model=load_file(source / MODEL_FILE), mean=load_file(source / MEAN_FILE), **rest
         )
         stored_processes = len(state.random_states)
-        differing = [name for name in _COMPARED if stored[name] != _plain(config)[name]]
+        before, now = _compared(stored), _compared(_plain(config))
+        # A setting that is newer than the checkpoint tells nothing.
+        differing = [name for name, value in before.items() if now.get(name, value) != value]
     except (
         OSError,
         RuntimeError,
@@ -122,21 +126,30 @@ def load_checkpoint(folder: Path, config: RunConfig, num_processes: int = 1) -> 
         raise WeightsError(
             f"{source} is damaged or no checkpoint; delete it to go on from the one before it"
         ) from error
-    for name in differing:
-        raise WeightsError(
-            f"{source} was made with {name} {stored[name]!r}, this run has {_plain(config)[name]!r}; "
-            "choose another output folder"
-        )
     if stored_processes != num_processes:
         raise WeightsError(
             f"{source} was made by {stored_processes} processes, this run has {num_processes}; "
             f"start it with torchrun --nproc-per-node so that there are {stored_processes}"
+        )
+    for name in differing:
+        raise WeightsError(
+            f"{source} was made with {name} {before[name]!r}, this run has {now[name]!r}; "
+            "choose another output folder"
         )
     return state
 
 
 def _plain(config: RunConfig) -> dict[str, Any]:
     return {"teacher": None, **asdict(config), "frozen": config.optim.frozen}
+
+
+def _compared(plain: dict[str, Any]) -> dict[str, Any]:
+    """The settings that a run may not change on its way."""
+    return {
+        **{name: plain[name] for name in _COMPARED},
+        **{name: plain["data"][name] for name in _COMPARED_DATA},
+        **plain.get("interaction", {}),
+    }
 
 
 def _contiguous(weights: dict[str, Tensor]) -> dict[str, Tensor]:

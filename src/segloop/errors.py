@@ -16,3 +16,9 @@ class ImageError(InputError):
 
 class WeightsError(InputError):
     """A weights file is missing, damaged, or does not fit the model."""
+
+
+def shorten(name: str) -> str:
+    """A name fit for one line on a terminal."""
+    plain = name.replace("\0", "?").encode("utf-8", "backslashreplace").decode()
+    return plain if len(plain) <= 200 else f"{plain[:100]}...{plain[-20:]}"

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import zlib
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, features
 
 from segloop.data.image import load_image, read_header
 from segloop.errors import ImageError, InputError
@@ -175,6 +177,12 @@ def test_pillows_own_limit_is_left_as_it_was() -> None:
     assert before == Image.MAX_IMAGE_PIXELS
 
 
+def test_a_limit_above_pillows_own_is_believed_to_the_last_pixel() -> None:
+    stream = io.BytesIO()
+    Image.new("1", (20_000, 10_000)).save(stream, "TIFF", compression="group4")
+    assert load_image(stream.getvalue(), max_pixels=200_000_000).shape == (10_000, 20_000, 3)
+
+
 def test_a_limit_above_pillows_own_is_believed() -> None:
     with pytest.raises(ImageError, match="damaged or cut short"):
         load_image(bomb(20_000, 20_000), max_pixels=500_000_000)
@@ -191,6 +199,70 @@ def test_a_file_that_breaks_off_is_refused(kind: str, tmp_path: Path) -> None:
             load_image(path)
         assert "\n" not in str(caught.value)
         assert "broken.jpg" in str(caught.value)
+
+
+@pytest.mark.parametrize("error", [RuntimeError, TypeError, NotImplementedError, ZeroDivisionError])
+def test_whatever_pillow_raises_is_damage(
+    error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error("bad bits\nand more")
+
+    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", fail)
+    with pytest.raises(ImageError, match=r"is damaged or cut short: bad bits$"):
+        load_image(png())
+    monkeypatch.setattr("PIL.Image.open", fail)
+    for read in (load_image, read_header):
+        with pytest.raises(ImageError, match=r"cannot be read: bad bits$"):
+            read(png())
+
+
+def test_a_lack_of_memory_is_no_damage(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", fail)
+    with pytest.raises(MemoryError):
+        load_image(png())
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this Pillow reads no AVIF")
+def test_a_damaged_avif_is_refused() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    data = bytearray(encoded(Image.fromarray(noise), "AVIF"))
+    for start in range(20, 300, 4):
+        damaged = data[:start] + b"\xff\xff\xff\xff" + data[start + 4 :]
+        for read in (load_image, read_header):
+            with suppress(ImageError):
+                read(bytes(damaged))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+@pytest.mark.parametrize("form", [b"\0\2", b"\0\5", b"\0\x0c", b"\xff\xff"])
+def test_an_orientation_that_is_no_number_turns_nothing(kind: str, form: bytes) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    # As text the value reads "6", as fraction and as real number it lies behind the end.
+    number = b"\x01\x12\0\3\0\0\0\1\0\6\0\0"
+    broken = b"\x01\x12" + form + b"\0\0\0\2" + b"6\0\0\0"
+    raw = exif.tobytes()
+    assert number in raw
+    content = encoded(Image.fromarray(PICTURE), kind, exif=raw.replace(number, broken))
+    assert load_image(content).shape == PICTURE.shape
+    assert read_header(content).image_hw == PICTURE.shape[:2]
+
+
+def test_damaged_tags_are_no_reason_to_warn() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    exif[0x010E] = "a cat"
+    whole = encoded(Image.fromarray(PICTURE), "JPEG", exif=exif)
+    start = whole.index(b"Exif\0\0") + 6
+    for place in range(start, start + 44):
+        damaged = bytearray(whole)
+        damaged[place] ^= 0xFF
+        assert load_image(bytes(damaged)).shape[2] == 3
+        read_header(bytes(damaged))
 
 
 @pytest.mark.parametrize("content", [b"", b"just some text, named like a picture\n", bytes(100)])
@@ -211,6 +283,17 @@ def test_what_is_not_there_is_named(tmp_path: Path) -> None:
         with pytest.raises(ImageError, match="cannot be read") as caught:
             load_image(name)
         assert len(str(caught.value)) < 250
+    with pytest.raises(ImageError, match="no such file") as caught:
+        load_image("folder/" * 500 + "a.png")
+    assert len(str(caught.value)) < 250
+
+
+def test_a_pipe_is_refused_rather_than_waited_for(tmp_path: Path) -> None:
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("named pipes are a matter of Unix")
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(ImageError, match="is not a file on disk"):
+        load_image(tmp_path / "pipe.png")
 
 
 @pytest.mark.parametrize(
@@ -235,7 +318,11 @@ def test_a_header_tells_the_size_that_decoding_gives() -> None:
     image = Image.fromarray(np.zeros((20, 30, 3), dtype=np.uint8))
     turned = image.getexif()
     turned[0x0112] = 6
-    for options, form, is_plain in (({}, "PNG", True), ({"exif": turned}, "JPEG", False)):
+    for options, form, is_plain in (
+        ({}, "PNG", True),
+        ({"exif": turned}, "TIFF", False),
+        ({"exif": turned}, "JPEG", False),
+    ):
         stream = io.BytesIO()
         image.save(stream, form, **options)
         header = read_header(stream.getvalue())

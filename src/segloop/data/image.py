@@ -6,26 +6,40 @@ The orientation tag is honoured, so coordinates are those a viewer shows.
 from __future__ import annotations
 
 import io
-import struct
+import stat
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
-from segloop.errors import ImageError, InputError
+from segloop.errors import ImageError, InputError, shorten
 
 ImageArray = npt.NDArray[np.uint8]
 ImageSource = str | Path | bytes | Image.Image | ImageArray
 
 MAX_PIXELS = 100_000_000
 _PLAIN_MODES = ("1", "L", "LA", "P", "RGB", "RGBA")
-_open_lock = threading.Lock()
+_PILLOWS_LEAST_LIMIT = 80_000_000
+_limit_lock = threading.Lock()
 _ORIENTATION_TAG = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+T = TypeVar("T", bound=np.generic)
 
 
 @dataclass(frozen=True)
@@ -45,14 +59,11 @@ def read_header(content: bytes, max_pixels: int = MAX_PIXELS) -> ImageHeader:
     """Look at encoded bytes without decoding; raises ImageError as load_image does, save for damage further on."""
     with _opened(content) as image:
         _check_size(image.height, image.width, "the image data", max_pixels)
-        try:
-            orientation = int(image.getexif().get(_ORIENTATION_TAG, 1) or 1)
-        except (OSError, SyntaxError, ValueError, TypeError, EOFError, IndexError, struct.error):
-            orientation = 1  # as ImageOps has it, a broken tag turns nothing
+        orientation = _orientation(image)
         height, width = image.height, image.width
         is_plain = image.mode in _PLAIN_MODES and orientation == 1
         is_plain = is_plain and getattr(image, "n_frames", 1) == 1
-        if 5 <= orientation <= 8:
+        if 5 <= orientation <= 8 and image.format != "TIFF":  # Pillow turns that one by itself
             height, width = width, height
         return ImageHeader((height, width), image.format or "", is_plain)
 
@@ -66,17 +77,25 @@ def load_image(source: ImageSource, max_pixels: int = MAX_PIXELS) -> ImageArray:
     """
     if isinstance(source, np.ndarray):
         return _checked_array(source, max_pixels)
+    return decode_image(source, to_rgb, max_pixels)
+
+
+def decode_image(
+    source: str | Path | bytes | Image.Image,
+    convert: Callable[[Image.Image], npt.NDArray[T]],
+    max_pixels: int = MAX_PIXELS,
+) -> npt.NDArray[T]:
+    """What `convert` makes of a picture that is decoded and upright; raises ImageError as load_image does."""
     if isinstance(source, Image.Image):
-        return _decode(source, "the image", max_pixels)
-    name = "the image data" if isinstance(source, bytes) else str(source)
+        return _decode(source, "the image", convert, max_pixels)
     with _opened(source) as image:
-        return _decode(image, name, max_pixels)
+        return _decode(image, _name_of(source), convert, max_pixels)
 
 
 @contextmanager
 def _opened(source: str | Path | bytes) -> Iterator[Image.Image]:
     """The image with its header read; what goes wrong then or within becomes an ImageError."""
-    name = "the image data" if isinstance(source, bytes) else str(source)
+    name = _name_of(source)
     try:
         with _open(io.BytesIO(source) if isinstance(source, bytes) else Path(source)) as image:
             yield image
@@ -90,32 +109,79 @@ def _opened(source: str | Path | bytes) -> Iterator[Image.Image]:
         raise ImageError(
             f"{name} is not an image that can be read (JPEG, PNG, WebP, TIFF, ...)"
         ) from error
-    except ImageError:
+    except (ImageError, MemoryError):
         raise
-    except (OSError, ValueError) as error:  # a header that breaks off, or a name no system takes
-        raise ImageError(f"{_shorten(name)} cannot be read: {_reason(error)}") from error
+    except Exception as error:  # each of Pillow's readers has its own for a damaged header
+        raise ImageError(f"{name} cannot be read: {_reason(error)}") from error
 
 
 def _open(source: io.BytesIO | Path) -> Image.Image:
-    # Pillow's own limit is a module global that cannot be raised for one call; ours is checked on the header.
-    with _open_lock:
+    if isinstance(source, Path):
+        mode = source.stat().st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # a pipe would be waited for
+            raise ImageError(f"{_name_of(source)} is not a file on disk; name an image file")
+    with _without_pillows_limit(), _quietly():
+        return Image.open(source)
+
+
+def _decode(
+    image: Image.Image,
+    name: str,
+    convert: Callable[[Image.Image], npt.NDArray[T]],
+    max_pixels: int,
+) -> npt.NDArray[T]:
+    _check_size(image.height, image.width, name, max_pixels)
+    # Some of Pillow's readers look at its limit again. Smaller pictures need not wait for one another.
+    is_large = image.height * image.width > _PILLOWS_LEAST_LIMIT
+    try:
+        with _without_pillows_limit() if is_large else nullcontext(), _quietly():
+            return np.ascontiguousarray(convert(_upright(image)))
+    except MemoryError:
+        raise
+    except Exception as error:  # each of Pillow's readers has its own for damaged pixels
+        raise ImageError(f"{name} is damaged or cut short: {_reason(error)}") from error
+
+
+@contextmanager
+def _without_pillows_limit() -> Iterator[None]:
+    """Pillow's own limit is a module global that cannot be raised for one call; ours is checked on the header."""
+    with _limit_lock:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
-            return Image.open(source)
+            yield
         finally:
             Image.MAX_IMAGE_PIXELS = limit
 
 
-def _decode(image: Image.Image, name: str, max_pixels: int) -> ImageArray:
-    _check_size(image.height, image.width, name, max_pixels)
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Keep Pillow's warnings of odd tags back: either the image is read, or an error says what is wrong with it."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+        yield
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """The image as a viewer shows it."""
+    image.load()  # which already turns a TIFF
+    turn = _TURNS.get(_orientation(image))
+    return image if turn is None else image.transpose(turn)
+
+
+def _orientation(image: Image.Image) -> int:
+    """The orientation tag; a broken one turns nothing."""
     try:
-        image = ImageOps.exif_transpose(image)
-        return np.ascontiguousarray(_to_rgb(image))
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error) as error:
-        raise ImageError(f"{name} is damaged or cut short: {_reason(error)}") from error
+        with _quietly():
+            given = image.getexif().get(_ORIENTATION_TAG)
+    except MemoryError:
+        raise
+    except Exception:
+        return 1
+    return given if isinstance(given, int) and given else 1
 
 
-def _to_rgb(image: Image.Image) -> ImageArray:
+def to_rgb(image: Image.Image) -> ImageArray:
+    """The pixels (H, W, 3) of a decoded picture, converted as load_image says."""
     if image.mode.startswith("I;16"):
         wide = np.asarray(image).astype(np.float32) / 257.0
         return np.repeat((wide + 0.5).astype(np.uint8)[..., None], 3, axis=2)
@@ -155,10 +221,8 @@ def _check_size(height: int, width: int, name: str, max_pixels: int) -> None:
 def _reason(error: Exception) -> str:
     """The first line of what went wrong, without the file's name."""
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return (text.splitlines() or [type(error).__name__])[0]
+    return shorten((text.splitlines() or [type(error).__name__])[0])
 
 
-def _shorten(name: str) -> str:
-    """A name fit for one line on a terminal."""
-    plain = name.replace("\0", "?")
-    return plain if len(plain) <= 200 else f"{plain[:100]}...{plain[-20:]}"
+def _name_of(source: str | Path | bytes) -> str:
+    return "the image data" if isinstance(source, bytes) else shorten(str(source))

@@ -21,6 +21,10 @@ MASK[5:12, 8:25] = True
         ("bits.png", Image.fromarray(MASK)),
         ("rgb.png", Image.fromarray(np.dstack([MASK.astype(np.uint8) * 200] * 3))),
         ("wide.png", Image.fromarray(MASK.astype(np.uint16) * 65535)),
+        ("wide-1.png", Image.fromarray(MASK.astype(np.uint16))),
+        ("long-1.tif", Image.fromarray(MASK.astype(np.int32))),
+        ("long.tif", Image.fromarray(MASK.astype(np.int32) * 70_000)),
+        ("real.tif", Image.fromarray(MASK.astype(np.float32))),
         ("noisy.jpg", Image.fromarray(MASK.astype(np.uint8) * 255)),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -47,6 +51,18 @@ def test_an_opaque_alpha_channel_says_nothing(tmp_path: Path) -> None:
 def test_a_black_picture_is_an_empty_mask(tmp_path: Path) -> None:
     Image.new("L", (30, 20)).save(tmp_path / "black.png")
     assert not load_mask(tmp_path / "black.png").any()
+
+
+def test_a_black_picture_of_sixteen_bits_is_an_empty_mask(tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((20, 30), dtype=np.uint16)).save(tmp_path / "black.png")
+    assert not load_mask(tmp_path / "black.png").any()
+
+
+def test_a_large_mask_is_read_without_a_warning(tmp_path: Path) -> None:
+    Image.new("1", (9_500, 9_500), 1).save(tmp_path / "large.png")
+    assert load_mask(tmp_path / "large.png").all()
+    with pytest.raises(ImageError, match="more than the limit"):
+        load_mask(tmp_path / "large.png", max_pixels=90_000_000)
 
 
 def test_orientation_is_honoured(tmp_path: Path) -> None:

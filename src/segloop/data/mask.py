@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
-from segloop.data.image import MAX_PIXELS, load_image
+from segloop.data.image import MAX_PIXELS, decode_image, to_rgb
 from segloop.geometry.frames import BoolArray
 
 
@@ -18,11 +18,16 @@ def load_mask(path: str | Path, max_pixels: int = MAX_PIXELS) -> BoolArray:
     some pixels are transparent, as in a cut-out, the object is what is more opaque than not. The orientation tag is
     honoured. Raises ImageError as load_image does.
     """
-    pixels = load_image(path, max_pixels)  # it finds out all that may be wrong with the file
-    with Image.open(path) as image:
-        if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-            alpha = np.asarray(ImageOps.exif_transpose(image).convert("RGBA"))[..., 3]
-            if alpha.min() < 255:
-                return np.asarray(alpha >= 128)
-    brightness = pixels.max(axis=2)
+    return decode_image(path, _object_of, max_pixels)
+
+
+def _object_of(image: Image.Image) -> BoolArray:
+    if image.mode.startswith("I;16") or image.mode in ("I", "F"):  # as stored: 1 of 65535 is bright
+        values = np.nan_to_num(np.asarray(image).astype(np.float64))
+        return np.asarray(values > values.max() / 2)
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        alpha = np.asarray(image.convert("RGBA"))[..., 3]
+        if alpha.min() < 255:
+            return np.asarray(alpha >= 128)
+    brightness = to_rgb(image).max(axis=2)
     return np.asarray(brightness > brightness.max() // 2)

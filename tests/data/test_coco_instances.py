@@ -97,6 +97,12 @@ def test_no_polygon_is_a_mask_without_a_pixel(write: Write) -> None:
     assert not open_coco(path, path.parent / "images").read(0).annotations[0].mask().any()
 
 
+def test_corners_rounded_over_the_border_are_cut_off(write: Write) -> None:
+    over = [[-0.1, 0, 20.2, 0, 20.2, 12.1, -0.1, 12.1]]
+    path = write(record(annotations=[item(segmentation=over)]))
+    assert open_coco(path, path.parent / "images").read(0).annotations[0].mask().all()
+
+
 def test_classes_of_the_same_name_are_told_apart(write: Write) -> None:
     path = write(record(categories=[{"id": 3, "name": "cat"}, {"id": 1, "name": "cat"}]))
     dataset = open_coco(path, path.parent / "images")
@@ -139,6 +145,11 @@ def test_says_what_is_wrong_with_the_file(
         ({"segmentation": [[1, 2, 3, 4]]}, "annotation 7: a polygon is"),
         ({"segmentation": [[1, 2, 3, 4, 5, 6, 7]]}, "annotation 7: a polygon is"),
         ({"segmentation": [[1, 2, 3, 4, 5, float("nan")]]}, "annotation 7: a polygon is"),
+        (
+            {"segmentation": [[2, 3, 25, 3, 25, 9]]},
+            "annotation 7: an outline larger than the image; corners are pixels, x from 0 to 20",
+        ),
+        ({"segmentation": [[2, 3, 7, 3, 7, -1]]}, "annotation 7: an outline larger than the image"),
         ({"segmentation": {"size": [20, 12], "counts": [240]}}, "its mask is .20, 12. .* .12, 20."),
         ({"segmentation": runs(60, 20)}, "do not fit its size"),
         ({"segmentation": None}, "annotation 7: a polygon is"),

@@ -17,7 +17,7 @@ from pycocotools import mask as coco_mask
 from segloop.data.image import load_image
 from segloop.data.records import Record, check_extent, index_by_id
 from segloop.data.sample import Annotation, Frequency, Labelling, Sample
-from segloop.data.sets.outlines import read_json, rle_of_polygons
+from segloop.data.sets.outlines import check_within, read_json, rle_of_polygons
 from segloop.errors import InputError
 from segloop.geometry.rle import Rle
 
@@ -189,7 +189,8 @@ def open_coco(
 def read_segmentation(segmentation: Any, size_hw: tuple[int, int]) -> Rle:
     """A mask of an image of this size from polygons or run lengths; no polygon at all is a mask without a pixel.
 
-    Raises InputError for a mask of another size, and for a polygon that is not pairs of three or more finite numbers.
+    Raises InputError for a mask of another size, for a polygon that is not pairs of three or more finite numbers, and for
+    one that reaches beyond the image by more than rounding does.
     """
     if isinstance(segmentation, dict):
         rle = Rle.from_json(segmentation)
@@ -198,6 +199,15 @@ def read_segmentation(segmentation: Any, size_hw: tuple[int, int]) -> Rle:
         return rle
     if not isinstance(segmentation, list) or not all(map(_is_polygon, segmentation)):
         raise InputError("a polygon is x, y, x, y, ... of three or more points, all finite")
+    try:
+        for polygon in segmentation:
+            check_within(polygon, size_hw)
+    except InputError as error:
+        height, width = size_hw
+        raise InputError(
+            f"{error}; corners are pixels, x from 0 to {width} and y from 0 to {height}"
+        ) from error
+    # What hangs over is cut off where COCO's own tools do, and not moved to the border.
     return rle_of_polygons(map(tuple, segmentation), size_hw)
 
 

@@ -6,7 +6,6 @@ classes, if any, stand in a data.yaml.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,14 +14,12 @@ from typing import Any
 from segloop.data.folder import IMAGE_SUFFIXES
 from segloop.data.sample import Annotation
 from segloop.data.sets.listed import Entry, ListedSet, annotate, list_set
-from segloop.data.sets.outlines import rle_of_polygons
+from segloop.data.sets.outlines import check_within, rle_of_polygons
 from segloop.errors import InputError
 
 _CONFIG_SUFFIXES = (".yaml", ".yml")
 # Some programs leave the list of classes among the labels.
 _NO_LABELS = ("classes.txt",)
-# Corners on the border come out a little beyond it when they are rounded.
-_OVERHANG = 0.01
 
 
 @dataclass(frozen=True)
@@ -130,10 +127,10 @@ def _read_line(line: str, class_names: Mapping[int, str]) -> tuple[str, tuple[fl
         raise InputError("a box, not an outline; export the labels for segmentation (YOLO-seg)")
     if len(corners) < 6 or len(corners) % 2:
         raise InputError(f"an outline is three or more pairs x y, got {len(corners)} numbers")
-    if not all(math.isfinite(one) and -_OVERHANG <= one <= 1 + _OVERHANG for one in corners):
-        raise InputError(
-            "an outline larger than the image; corners are shares of its width and height, 0 to 1"
-        )
+    try:
+        check_within(corners, (1.0, 1.0))
+    except InputError as error:
+        raise InputError(f"{error}; corners are shares of its width and height, 0 to 1") from error
     if not number.is_integer() or number < 0:
         raise InputError(f"a class is a whole number from 0 on, got {number:g}")
     if class_names and int(number) not in class_names:

@@ -9,6 +9,7 @@ import pytest
 from segloop.data.sets.outlines import (
     Outline,
     Outlines,
+    check_within,
     read_json,
     read_outline,
     read_polygon,
@@ -91,6 +92,15 @@ def test_a_file_that_is_missing_or_no_json_is_named(
     (tmp_path / "c.json").write_text("{")
     with pytest.raises(InputError, match=r"c\.json is not JSON"):
         read_json(tmp_path / "c.json")
+
+
+def test_a_polygon_may_hang_over_by_what_rounding_does() -> None:
+    for one in ((-2.0, 0.0, 202.0, 0.0, 90.0, 101.0), (0.0, -1.0, 5.0, 5.0, 0.0, 9.0), ()):
+        check_within(one, (100, 200))
+    check_within((-0.01, 0.0, 1.0, 1.01, 0.0, 0.5), (1.0, 1.0))
+    for number in (102.0, -1.5, float("nan"), float("inf")):
+        with pytest.raises(InputError, match="an outline larger than the image"):
+            check_within((0.0, 0.0, 150.0, number, 3.0, 3.0), (100, 200))
 
 
 def test_shapes_of_coco_are_polygons_or_run_lengths() -> None:

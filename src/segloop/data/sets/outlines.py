@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ from segloop.geometry.rle import Rle, encode_rle
 Polygon = tuple[float, ...]
 
 FARTHEST_PX = 100_000
+# Corners on the border come out a little beyond it when they are rounded: a share of the image's side.
+_OVERHANG = 0.01
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,21 @@ def read_polygon(numbers: Any) -> Polygon:
     if len(polygon) % 2 or not all(abs(side) <= FARTHEST_PX for side in polygon):
         raise ValueError(f"a polygon must be pairs of finite numbers, none beyond {FARTHEST_PX} px")
     return polygon
+
+
+def check_within(polygon: Sequence[float], size_hw: tuple[float, float]) -> None:
+    """InputError where a polygon x, y, x, y, ... reaches beyond the image by more than rounding does, or is no number.
+
+    Such a one belongs to another image, or is in another unit. A size of (1, 1) is for corners as shares of the sides.
+    """
+    height, width = size_hw
+    sides = (width, height) * (len(polygon) // 2)
+    # False for what is no number as well.
+    if not all(
+        -_OVERHANG * side <= one <= (1 + _OVERHANG) * side
+        for one, side in zip(polygon, sides, strict=True)
+    ):
+        raise InputError("an outline larger than the image")
 
 
 def read_json(path: Path) -> Any:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import zlib
+from contextlib import redirect_stderr
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from typer.testing import CliRunner, Result
 
 import segloop
 from segloop.cli.main import build_app
-from segloop.cli.train import RECIPES, change, find_recipe, parse_weights
+from segloop.cli.train import RECIPES, change, find_recipe, parse_weights, validation_on
 from segloop.errors import InputError
 from segloop.geometry.rle import encode_rle
 from segloop.model.config import model_config
@@ -196,3 +198,20 @@ def test_held_out_objects_too_small_to_see_make_no_picture(shapes: Path, tmp_pat
     assert done.exit_code == 0, done.output
     assert "validation/score" in (out / "metrics.jsonl").read_text()
     assert not (out / "pictures").exists()
+
+
+@pytest.mark.parametrize("validate", [0, 8])
+def test_a_run_says_where_nothing_is_held_out(
+    shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, validate: int
+) -> None:
+    data = shutil.copytree(shapes, tmp_path / "data")
+    for path in data.glob(f"shape_{held_out_number()}.*"):
+        path.unlink()
+    for rank, is_told in (("0", validate > 0), ("1", False)):
+        monkeypatch.setenv("RANK", rank)
+        capture = io.StringIO()
+        with redirect_stderr(capture):
+            validator = validation_on([str(data)], validate, "cpu", tmp_path)
+        assert validator is None
+        told = "segloop: no image is held out, so nothing is validated\n" if is_told else ""
+        assert capture.getvalue() == told

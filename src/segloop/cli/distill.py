@@ -23,6 +23,7 @@ from segloop.cli.train import (
     change,
     find_recipe,
     reporter,
+    say_once,
     sharding,
 )
 
@@ -113,5 +114,6 @@ def distill(
             sharding=sharding(shard),
             num_validation=validate,
             report=reporter(bar),
+            notice=say_once,
         )
     typer.echo(str(model))

@@ -23,6 +23,7 @@ from segloop.cli.train import (
     change,
     find_recipe,
     reporter,
+    say_once,
     sharding,
 )
 
@@ -86,5 +87,6 @@ def mae(
             sharding=sharding(shard),
             num_validation=validate,
             report=reporter(bar),
+            notice=say_once,
         )
     typer.echo(str(model))

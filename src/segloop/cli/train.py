@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from segloop.cli.console import progress_bar, require
+from segloop.cli.console import progress_bar, require, say
 from segloop.cli.options import DeviceOption, OutOption, ThreadsOption, use_threads
 from segloop.errors import InputError
 
@@ -247,11 +248,17 @@ def reporter(bar: Any) -> Callable[[Progress], None]:
     return show
 
 
+def say_once(message: str) -> None:
+    """Write a line to standard error; of the processes that torchrun started, the first does."""
+    if os.environ.get("RANK", "0") == "0":
+        say(f"segloop: {message}")
+
+
 def validation_on(data: Sequence[str], limit: int, device: str, folder: Path) -> ValidateSam | None:
     """Point and box IoU on held-out images of the training sets, by the evaluation's own protocol (paper §7.1).
 
     Their mean over the sets is the run's score. A picture of some objects is left in folder/pictures. An image that cannot
-    be read is left out, and named in folder/skipped.txt. None for no images.
+    be read is left out, and named in folder/skipped.txt. None for no images, which is said where some were asked for.
     """
     if not limit:
         return None
@@ -262,13 +269,16 @@ def validation_on(data: Sequence[str], limit: int, device: str, folder: Path) ->
     from segloop.evaluate.summary import headline, summarise
     from segloop.predict.predictor import Predictor
     from segloop.train.loop import SCORE_NAME
-    from segloop.train.metrics import SkippedItems
+    from segloop.train.metrics import NOTHING_HELD_OUT, SkippedItems
     from segloop.train.pictures import draw_validation, write_picture
 
     datasets = open_all_sa1b(data)
     share = -(-limit // len(datasets))
     parts = [one.subset(split_indices(one, "validation")[:share]) for one in datasets]
     parts = [part for part in parts if len(part)]
+    if not parts:
+        say_once(NOTHING_HELD_OUT)
+        return None
     skipped = SkippedItems(folder)
     protocol = PointsProtocol((1, 3), max_clicks=3)
 

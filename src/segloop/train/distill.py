@@ -30,7 +30,7 @@ from segloop.train.distill_step import (
     targets,
 )
 from segloop.train.loop import SCORE_NAME, Progress, Weights
-from segloop.train.metrics import SkippedItems
+from segloop.train.metrics import NOTHING_HELD_OUT, SkippedItems
 from segloop.train.run import conduct, with_weights
 from segloop.train.teacher import EmbeddingFiles, Teacher, load_teacher
 from segloop.train.throughput import count_sam_flops
@@ -50,13 +50,15 @@ def run_distill(
     sharding: Sharding = "replicate",
     num_validation: int = 32,
     report: Callable[[Progress], None] | None = None,
+    notice: Callable[[str], None] | None = None,
 ) -> Path:
     """Train in `folder`, going on from its checkpoint if there is one; returns folder/model.safetensors.
 
     teacher: a weights file, or default, vit_b, vit_l, vit_h. data: images, folders, patterns or tars; one image in 25 is
     held out. start: weights whose encoder to begin from; without it a compact encoder begins from ImageNet weights. keep: a
     folder for the teacher's embeddings, two megabytes an image for the official models, so that each is computed once for
-    all runs. num_validation: held-out images that each validation looks at, 0 for none. Every process that torchrun starts
+    all runs. num_validation: held-out images that each validation looks at, 0 for none. notice: is told what a user should
+    know. Every process that torchrun starts
     calls this. Raises InputError for data or weights that do not fit.
     """
     target = Path(folder)
@@ -69,6 +71,8 @@ def run_distill(
     source = distill_images(config, loaded, learned, files)
     devices = start_devices(device, sharding)
     loaded = loaded.to(devices.accelerator.device)
+    if num_validation and not held_out and notice is not None:
+        notice(NOTHING_HELD_OUT)
     shown = replace(source, images=held_out[:num_validation], flip=0.0)
     validation = Validation(model, shown, loaded, files, target) if shown.images else None
     return conduct(

@@ -25,7 +25,7 @@ from segloop.train.devices import Sharding, start_devices
 from segloop.train.distill import split_images
 from segloop.train.loop import SCORE_NAME, Progress, Weights
 from segloop.train.mae_step import MaeBatch, MaeImages, MaeRunConfig, mae_step, num_visible
-from segloop.train.metrics import SkippedItems
+from segloop.train.metrics import NOTHING_HELD_OUT, SkippedItems
 from segloop.train.pictures import write_picture
 from segloop.train.run import conduct
 from segloop.train.throughput import count_flops, without_weights
@@ -44,12 +44,14 @@ def run_mae(
     sharding: Sharding = "replicate",
     num_validation: int = 32,
     report: Callable[[Progress], None] | None = None,
+    notice: Callable[[str], None] | None = None,
 ) -> Path:
     """Pretrain in `folder`, going on from its checkpoint if there is one; returns folder/model.safetensors.
 
     That is an autoencoder, whose encoder a recipe of the promptable model takes as its start. data: images, folders,
     patterns or tars, without the run's own pictures; one image in 25 is held out, and num_validation of those are looked at.
-    start: an autoencoder to begin from. Every process that torchrun starts calls this. Raises InputError for data or weights
+    start: an autoencoder to begin from. notice: is told what a user should know. Every process that torchrun starts calls
+    this. Raises InputError for data or weights
     that do not fit.
     """
     target = Path(folder)
@@ -67,6 +69,8 @@ def run_mae(
     devices = start_devices(device, sharding)
     accelerator = devices.accelerator
     shown = held_out[:num_validation]
+    if num_validation and not held_out and notice is not None:
+        notice(NOTHING_HELD_OUT)
     validation = None
     if shown:
         validation = _Validation(

@@ -19,6 +19,7 @@ from segloop.errors import InputError
 
 METRICS_NAME = "metrics.jsonl"
 SKIPPED_NAME = "skipped.txt"
+NOTHING_HELD_OUT = "no image is held out, so nothing is validated"
 
 Item = TypeVar("Item")
 

@@ -8,6 +8,7 @@ import sys
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -214,6 +215,27 @@ def test_a_place_that_cannot_be_written_is_one_line(
     with pytest.raises(WeightsError, match="cannot write") as caught:
         save_checkpoint(tmp_path / "file" / "run", state_at(7), small_config)
     assert "\n" not in str(caught.value)
+
+
+def test_a_full_disk_is_named_and_no_checkpoint_is_claimed_that_is_not_there(
+    tmp_path: Path, small_config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("basic_ios::clear: iostream error")
+
+    def failure(num_bytes_free: int) -> str:
+        with monkeypatch.context() as patch:
+            patch.setattr(torch, "save", fail)
+            patch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=num_bytes_free))
+            with pytest.raises(WeightsError) as caught:
+                save_checkpoint(tmp_path, state_at(8, size=1000), small_config)
+        return str(caught.value).partition("00000008: ")[2]
+
+    assert failure(100) == "no space is left on the disk, free some"
+    assert failure(10**9) == "basic_ios::clear: iostream error"
+    save_checkpoint(tmp_path, state_at(7), small_config)
+    kept = "the checkpoint before it is kept"
+    assert failure(100) == f"no space is left on the disk, free some; {kept}"
 
 
 def test_a_full_disk_is_one_line_and_keeps_the_checkpoint_before(

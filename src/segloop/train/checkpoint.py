@@ -48,7 +48,7 @@ class TrainState:
 def save_checkpoint(folder: Path, state: TrainState, config: RunConfig) -> Path:
     """Write folder/checkpoints/STEP and delete the oldest beyond config.keep_checkpoints.
 
-    Raises WeightsError where the disk refuses; the checkpoints before are then as they were.
+    Raises WeightsError where the disk refuses; the checkpoints before are then as they were, and a full disk is named.
     """
     target = folder / CHECKPOINTS_NAME / f"{state.step:08d}"
     partial = target.with_suffix(".partial")
@@ -70,11 +70,14 @@ def save_checkpoint(folder: Path, state: TrainState, config: RunConfig) -> Path:
         shutil.rmtree(target, ignore_errors=True)
         os.replace(partial, target)
     except (OSError, RuntimeError, WeightsError) as error:
+        # Looked at before the unfinished part is gone: PyTorch itself says no more than "iostream error".
+        is_full = _free_bytes(partial) < sum(value.nbytes for value in state.model.values())
         shutil.rmtree(partial, ignore_errors=True)
-        reason = str(error).splitlines()[0]
-        raise WeightsError(
-            f"cannot write {target}: {reason}; the checkpoint before it is kept"
-        ) from error
+        reason = (
+            "no space is left on the disk, free some" if is_full else str(error).splitlines()[0]
+        )
+        kept = "; the checkpoint before it is kept" if find_checkpoints(folder) else ""
+        raise WeightsError(f"cannot write {target}: {reason}{kept}") from error
     for old in find_checkpoints(folder)[: -max(1, config.keep_checkpoints)]:
         shutil.rmtree(old, ignore_errors=True)
     return target
@@ -158,6 +161,14 @@ def _contiguous(weights: dict[str, Tensor]) -> dict[str, Tensor]:
         name: value.detach().clone(memory_format=torch.contiguous_format)
         for name, value in weights.items()
     }
+
+
+def _free_bytes(folder: Path) -> float:
+    """What the disk of a folder has left, endless where it does not say."""
+    try:
+        return shutil.disk_usage(folder).free
+    except OSError:
+        return float("inf")
 
 
 def _sync(path: Path) -> None:

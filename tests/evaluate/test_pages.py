@@ -2,7 +2,8 @@ from __future__ import annotations
 
 from html.parser import HTMLParser
 
-from segloop.evaluate.comparison import Cell, Group, GroupDifference, Grouping, Line
+from segloop.evaluate.comparison import Cell, Line
+from segloop.evaluate.groups import Group, GroupDifference, Grouping
 from segloop.evaluate.metrics import Estimate
 from segloop.evaluate.pages import as_html, as_markdown, report_tables
 from segloop.evaluate.plots import Plot

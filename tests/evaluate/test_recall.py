@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from segloop.data.sample import Annotation
 from segloop.evaluate.recall import IOU_THRESHOLDS, find_truths, iou_table, score_truths, sizes_of
 from segloop.geometry.encoded import EncodedMasks
+from segloop.geometry.rle import encode_rle
 
 Rectangle = Callable[[tuple[int, int], slice, slice], np.ndarray]
 IMAGE_HW = (120, 160)
@@ -73,3 +75,11 @@ def test_a_mask_on_the_border_of_two_sizes_is_scored_in_both(
     ]
     assert (second.size, second.larger_size, second.found_in_larger_size) == ("small", None, None)
     assert [second.found_in(size) for size in ("small", "medium", "large")] == [1, None, None]
+
+
+def test_a_true_mask_has_its_share_of_the_image() -> None:
+    mask = np.zeros((20, 20), dtype=bool)
+    mask[:10, :10] = True
+    truth = Annotation(encode_rle(mask), 100.0, (0.0, 0.0, 10.0, 10.0), 1)
+    (score,) = score_truths("a", (truth,), EncodedMasks.encode(mask[None]))
+    assert score.relative_size == 0.5

@@ -244,7 +244,7 @@ def bootstrap_precision(
 def draw_precision(
     images: Sequence[ImageOutcomes], draws: IntTable, num_areas: int = len(AREAS)
 ) -> FloatTable:
-    """AP, AP50, AP75, AP by size (D, 6) of N images that count so often in each of D draws (D, N); NaN without a true mask."""
+    """AP, AP50, AP75, AP by size (D, 6) of N images, each so often in each of D draws (D, N); NaN without a true mask."""
     ranked = _rank(images)
     values = np.full((len(draws), 2 + num_areas), np.nan)
     for row, draw in enumerate(draws if ranked else ()):

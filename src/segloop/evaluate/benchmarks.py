@@ -37,13 +37,13 @@ class Benchmark(Generic[Counts]):
 
     def estimate(self, images: Sequence[Counts], seed: int) -> tuple[Estimate, ...]:
         """Each number with its 95% interval."""
-        return _estimates(self._once(images), self._anew(images, seed))
+        return estimate_columns(self._once(images), self._anew(images, seed))
 
     def estimate_gains(
         self, images: Sequence[Counts], others: Sequence[Counts], seed: int
     ) -> tuple[Estimate, ...]:
         """What each number of images is more than that of others, which are the same images in the same order."""
-        return _estimates(
+        return estimate_columns(
             self._once(images) - self._once(others),
             self._anew(images, seed) - self._anew(others, seed),
         )
@@ -65,7 +65,8 @@ BENCHMARKS: dict[str, Benchmark[Any]] = {
 }
 
 
-def _estimates(found: FloatTable, drawn: FloatTable) -> tuple[Estimate, ...]:
+def estimate_columns(found: FloatTable, drawn: FloatTable) -> tuple[Estimate, ...]:
+    """Each of M numbers (1, M) with the interval of its draws (D, M), of which those that are no number do not count."""
     estimates = []
     for value, column in zip(found[0].tolist(), drawn.T, strict=True):
         known = column[~np.isnan(column)]

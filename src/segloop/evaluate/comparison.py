@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 from pathlib import Path
@@ -17,6 +17,14 @@ import numpy as np
 
 from segloop.errors import InputError
 from segloop.evaluate.benchmarks import BENCHMARKS
+from segloop.evaluate.groups import (
+    FEWEST_IMAGES,
+    Group,
+    GroupDifference,
+    Grouping,
+    GroupOf,
+    group_tallies,
+)
 from segloop.evaluate.metrics import (
     Estimate,
     FloatColumn,
@@ -27,9 +35,6 @@ from segloop.evaluate.runs import Run, RunScore, Tally, named
 from segloop.evaluate.summary import SIZE_EDGES
 
 NUM_DRAWS = 2000
-FEWEST_IMAGES = 5
-"""Of a group, for it to be compared with another: drawing fewer anew says nothing of chance."""
-GroupOf = Callable[[RunScore], str | None]
 
 
 @dataclass(frozen=True)
@@ -54,42 +59,6 @@ class Line:
     dataset: str
     measure: str
     cells: tuple[Cell, ...]
-
-
-@dataclass(frozen=True)
-class Group:
-    """The mean of one group."""
-
-    name: str
-    num_scores: int
-    num_images: int
-    mean: Estimate
-
-
-@dataclass(frozen=True)
-class GroupDifference:
-    """How much more the first group has than the second."""
-
-    first: str
-    second: str
-    difference: Estimate
-
-    @property
-    def exceeds_chance(self) -> bool:
-        """Whether the interval leaves out 0."""
-        return self.difference.low > 0 or self.difference.high < 0
-
-
-@dataclass(frozen=True)
-class Grouping:
-    """One measure of one run, split into groups; num_left_out: scores that belong to none."""
-
-    run: str
-    dataset: str
-    measure: str
-    groups: tuple[Group, ...]
-    differences: tuple[GroupDifference, ...]
-    num_left_out: int
 
 
 def compare_runs(runs: Sequence[Run], seed: int = 0) -> tuple[Line, ...]:
@@ -123,8 +92,11 @@ def compare_runs(runs: Sequence[Run], seed: int = 0) -> tuple[Line, ...]:
 
 
 def group_scores(run: Run, group_of: GroupOf, seed: int = 0) -> tuple[Grouping, ...]:
-    """Split every measure of a run on every dataset; InputError where no score belongs to a group."""
-    groupings = []
+    """Split every measure of a run on every dataset; InputError where nothing belongs to a group.
+
+    The numbers of whole sets are split where images or categories are: an object is no part of an edge map.
+    """
+    groupings = [*group_tallies(run, group_of, seed)]
     for dataset in dict.fromkeys(score.dataset for score in run.scores):
         for measure in run.measures:
             members: dict[str, list[RunScore]] = {}
@@ -269,10 +241,9 @@ def _cell(run: Run, reference: Run | None, dataset: str, measure: str, seed: int
     scores = _having(run, dataset, measure)
     mean = bootstrap_mean(_column(scores, measure), [score.image for score in scores], seed)
     difference = None
-    if reference is not None:
-        if pairs := _pairs(run, reference, dataset, measure):
-            gains, images = zip(*pairs, strict=True)
-            difference = bootstrap_mean(gains, images, seed)
+    if reference is not None and (pairs := _pairs(run, reference, dataset, measure)):
+        gains, images = zip(*pairs, strict=True)
+        difference = bootstrap_mean(gains, images, seed)
     return Cell(run.label, len(scores), mean, difference)
 
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from segloop.evaluate.comparison import FEWEST_IMAGES, Cell, Grouping, Line
+from segloop.evaluate.comparison import Cell, Line
+from segloop.evaluate.groups import FEWEST_IMAGES, Grouping
 from segloop.evaluate.metrics import Estimate
 from segloop.evaluate.plots import Plot
 from segloop.evaluate.runs import Run

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from pycocotools import mask as coco_mask
 
 from segloop.data.sample import Annotation, Frequency
+from segloop.evaluate.truth import relative_size
 from segloop.geometry.encoded import EncodedMasks
 from segloop.geometry.frames import BoolArray
 from segloop.geometry.rle import Rle
@@ -31,7 +32,8 @@ class TruthScores:
     area: pixels, as annotated. best_iou: over all proposals, whichever mask they were counted for. found: share of the IoU
     thresholds at which a proposal was left for it. found_in_size: the same among the true masks of its size alone;
     found_in_frequency: among those of categories as frequent, None where the dataset does not say. larger_size: where the
-    area lies on the border of two sizes, the other one, with found_in_larger_size.
+    area lies on the border of two sizes, the other one, with found_in_larger_size. relative_size: square root of the share
+    of the image.
     """
 
     image: str
@@ -46,6 +48,7 @@ class TruthScores:
     found_in_frequency: float | None = None
     larger_size: str | None = None
     found_in_larger_size: float | None = None
+    relative_size: float | None = None
 
     def found_in(self, size: str) -> float | None:
         """Share of the IoU thresholds at which it was found among the true masks of this size; None if it is of another."""
@@ -85,6 +88,7 @@ def score_truths(
             found_in_frequency=one.frequency and float(in_frequency[one.frequency][column]),
             larger_size=larger[0] if larger else None,
             found_in_larger_size=float(in_size[larger[0]][column]) if larger else None,
+            relative_size=relative_size(one.mask()),
         )
         for column, (one, (size, *larger)) in enumerate(zip(annotations, sizes, strict=True))
     ]

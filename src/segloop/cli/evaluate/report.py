@@ -14,7 +14,7 @@ from segloop.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from segloop.evaluate.comparison import GroupOf
+    from segloop.evaluate.groups import GroupOf
     from segloop.evaluate.plots import Plot
     from segloop.evaluate.runs import Run
     from segloop.predict.predictor import Predictor

@@ -140,13 +140,15 @@ def test_boxes_moved_by_noise_are_measures_of_their_own(tmp_path: Path) -> None:
         read_run(tmp_path)
 
 
-def test_words_have_a_number_for_every_field(tmp_path: Path) -> None:
+def test_words_have_a_number_for_every_field_of_their_answers(tmp_path: Path) -> None:
     (tmp_path / "text.json").write_text('{"task": "text", "datasets": []}')
     row = {"dataset": "d", "image": "a", "category": "cat"}
-    row |= {"answers": {"words": {"iou": 0.25, "is_right": True}, "count": 7}, "missing": None}
+    row |= {"text": {"union_iou": 0.25, "is_found": True}, "other_text": None}
+    row |= {"relative_size": 0.5, "num_objects": 1}
     (tmp_path / "text.jsonl").write_text(json.dumps(row) + "\n")
     (score,) = read_run(tmp_path).scores
-    assert score.values == {"answers words iou": 0.25, "answers words is_right": 1.0}
+    assert score.values == {"text union_iou": 0.25, "text is_found": 1.0}
+    assert score.relative_size == 0.5
 
 
 def test_what_is_no_result_is_refused(points: Path, tmp_path: Path) -> None:

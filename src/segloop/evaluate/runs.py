@@ -25,6 +25,7 @@ from segloop.evaluate.recall import SIZE_RANGES
 
 TASKS = ("points", "edges", "proposals", "instances", "text")
 _NAMES_A_SCORE = ("image", "annotation_id", "category", "noise", "baseline")
+_ANSWERS = ("text", "point", "text_point", "other_text", "other_text_point")
 # Not every mask has all of them, so that the first mask says nothing of their order.
 _RECALLS = ("recall", *(f"recall, {name}" for name in (*SIZE_RANGES, *get_args(Frequency))))
 
@@ -184,7 +185,7 @@ def _values(task: str, row: Mapping[str, Any], most_clicks: int) -> dict[str, fl
         return {named(measure, _condition(row)): iou for measure, iou in ious.items()}
     if task == "edges":
         return {"best F": row["best"]["f"]}
-    return dict(_leaves(row, ""))
+    return dict(_leaves({name: row.get(name) for name in _ANSWERS}, ""))
 
 
 def _clicks_needed(ious: Sequence[float], most_clicks: int) -> dict[str, float | None]:

@@ -5,12 +5,18 @@ import typer
 
 from segloop.cli.console import CommandError
 from segloop.cli.failures import Failure, noting_failures, tell_failures
-from segloop.errors import InputError
+from segloop.errors import InputError, shorten
 
 
 def test_a_failure_is_one_line_that_names_its_image_once() -> None:
     assert str(Failure("a.jpg", "a.jpg: no such file")) == "a.jpg: no such file"
     assert str(Failure("list, line 2", "not\nJSON")) == "list, line 2: not JSON"
+
+
+def test_a_long_name_is_shortened_and_still_named_once() -> None:
+    name = 5000 * "x"
+    assert len(str(Failure(name, f"{shorten(name)} cannot be read"))) < 150
+    assert len(str(Failure(name, "broken"))) < 150
 
 
 def test_bad_input_and_lack_of_memory_are_noted_and_mistakes_of_ours_are_not() -> None:

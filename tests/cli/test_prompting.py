@@ -110,6 +110,13 @@ def test_standard_input_is_relative_to_the_current_folder(monkeypatch: pytest.Mo
         ({"image": "a.jpg", "box": [1, 2, 3]}, '"box" must be'),
         ({"image": "a.jpg", "box": {"x": 1}}, "lists of numbers"),
         ({"image": "a.jpg", "box": [1, 2, 3, 4], "id": [1]}, '"id" must be'),
+        ({"image": "a.jpg", "box": [1, 2, 3, 4], "id": float("nan")}, "a finite number"),
+        ('{"image": "a.jpg", "box": [1, 2, 3, 4], "id": 1e999}', "a finite number"),
+        ({"image": "a.jpg", "points": [[10**400, 2]]}, '"points" has a number that is too large'),
+        ({"image": "a.jpg", "box": [1, 2, 3, 10**400]}, '"box" has a number that is too large'),
+        (f'{{"image": "a.jpg", "points": {100_000 * "["}', "too many nested brackets"),
+        ({"image": "a\0.jpg", "points": [[1, 2]]}, "no file name can have"),
+        ({"image": "a.jpg", "mask": "\ud800.png"}, "no file name can have"),
     ],
 )
 def test_a_bad_line_is_a_failure_and_the_rest_is_read(
@@ -122,6 +129,7 @@ def test_a_bad_line_is_a_failure_and_the_rest_is_read(
     assert len(failures) == 1
     assert message in failures[0].why
     assert failures[0].what.endswith("line 1")
+    assert len(str(failures[0])) < 500
 
 
 def test_files_that_hold_no_lines(tmp_path: Path) -> None:

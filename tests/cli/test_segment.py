@@ -227,6 +227,23 @@ def test_a_batch_goes_on_after_what_the_machine_refuses(
     assert alone.stderr == "segloop: error: not enough memory\n"
 
 
+def test_a_circle_of_links_fails_alone(toy_export: ExportReport, folder: Path) -> None:
+    (folder / "first.png").symlink_to("second.png")
+    (folder / "second.png").symlink_to("first.png")
+    lines = [{"image": name, "points": [[9, 9]]} for name in ("first.png", "a.png", 5000 * "x")]
+    (folder / "objects.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
+    result = run(toy_export, "--prompts", folder / "objects.jsonl", "-o", folder / "out")
+    assert result.exit_code == 1
+    assert [record["image"] for record in records_of(result)] == ["a.png"]
+    first, second, last = result.stderr.splitlines()
+    assert "first.png cannot be read" in first
+    assert len(second) < 300
+    assert last == "segloop: 2 failed, 1 masks made"
+    alone = run(toy_export, folder / "first.png", "--point", "9,9")
+    assert alone.exit_code == 2
+    assert "first.png cannot be read" in alone.stderr
+
+
 def test_prompts_come_through_a_pipe(
     toy_export: ExportReport, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

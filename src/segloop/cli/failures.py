@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import typer
 
 from segloop.cli.console import FAILED, CommandError, reason_of, say
-from segloop.errors import InputError
+from segloop.errors import InputError, shorten
 
 _LISTED = 50
 
@@ -23,8 +23,8 @@ class Failure:
 
     def __str__(self) -> str:
         """Both on one line; many reasons begin with what they are about."""
-        why = " ".join(self.why.split())
-        return why if why.startswith(self.what) else f"{self.what}: {why}"
+        what, why = shorten(self.what), " ".join(self.why.split())
+        return why if why.startswith(what) else f"{what}: {why}"
 
 
 @contextmanager

@@ -7,6 +7,8 @@ and describes one object. Paths in a file are relative to the file, or to the cu
 from __future__ import annotations
 
 import json
+import math
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segloop.cli.failures import Failure
-from segloop.errors import InputError
+from segloop.errors import InputError, shorten
 
 if TYPE_CHECKING:
     from segloop.prompts.prompt import Prompt
@@ -118,6 +120,8 @@ def read_requests(
                 requests.append(_read_line(line, origin, base, image))
             except InputError as error:
                 failures.append(Failure(origin, str(error)))
+            except RecursionError:
+                failures.append(Failure(origin, "not JSON for prompts: too many nested brackets"))
     if not requests and not failures:
         raise InputError(f"{name} is empty: --prompts wants one JSON object a line")
     return requests, failures
@@ -153,15 +157,29 @@ def _read_record(line: str) -> dict[str, Any]:
         raise InputError("not a JSON object in braces")
     unknown = sorted(set(record) - set(_KEYS))
     if unknown:
-        raise InputError(f"unknown key {unknown[0]!r}; there are {', '.join(_KEYS)}")
+        raise InputError(f"unknown key {shorten(unknown[0])!r}; there are {', '.join(_KEYS)}")
     for key in ("image", "mask"):
         if not isinstance(record.get(key), str | None):
             raise InputError(f'"{key}" must be the path of a file')
-    if not isinstance(record.get("id"), str | int | float | None):
+        _check_name(record.get(key) or "", key)
+    named = record.get("id")
+    if not isinstance(named, str | int | float | None):
         raise InputError('"id" must be text or a number')
+    if isinstance(named, float) and not math.isfinite(named):
+        raise InputError('"id" must be text or a finite number')
     if not any(record.get(key) for key in ("points", "box", "mask")):
         raise InputError('no prompt: give "points", "box" or "mask"')
     return record
+
+
+def _check_name(name: str, key: str) -> None:
+    """InputError for what no file of this system can be called."""
+    try:
+        is_possible = b"\0" not in os.fsencode(name)
+    except UnicodeEncodeError:
+        is_possible = False
+    if not is_possible:
+        raise InputError(f'"{key}" {shorten(name)!r} has a character that no file name can have')
 
 
 def _numbers(text: str, option: str, form: str) -> Numbers:
@@ -173,7 +191,7 @@ def _numbers(text: str, option: str, form: str) -> Numbers:
 
 def _point(numbers: Numbers, text: str) -> Numbers:
     if len(numbers) not in (2, 3):
-        raise InputError(f"point {text} is not {_POINT_FORM}")
+        raise InputError(f"point {shorten(text)} is not {_POINT_FORM}")
     point = numbers if len(numbers) == 3 else (*numbers, 1.0)
     if point[2] not in (0.0, 1.0):
         raise InputError(f"point {text}: its label must be 1 (foreground) or 0 (background)")
@@ -200,7 +218,10 @@ def _listed(value: object, key: str) -> Numbers:
         isinstance(number, int | float) and not isinstance(number, bool) for number in value
     ):
         raise InputError(f'"{key}" must hold lists of numbers, got {json.dumps(value)[:60]}')
-    return tuple(float(number) for number in value)
+    try:
+        return tuple(float(number) for number in value)
+    except OverflowError as error:
+        raise InputError(f'"{key}" has a number that is too large') from error
 
 
 def _plain(number: float) -> float | int:

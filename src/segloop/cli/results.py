@@ -97,9 +97,9 @@ def write_pictures(
 
     count = len(result.masks)
     files = [_name_files(folder, stem, row, count, one_overlay) for row in range(count)]
-    taken = {path.resolve() for path in inputs}
+    taken = {real_path(path) for path in inputs}
     for path in (path for each in files for path in (each.mask, each.overlay, each.cutout)):
-        if path.resolve() in taken:
+        if real_path(path) in taken:
             raise InputError(f"{path} is an input and would be overwritten; name another folder")
     if one_overlay and count:
         _write_png(files[0].overlay, _overlay(result, range(count)))
@@ -123,6 +123,11 @@ def unique_stems(images: Sequence[Path]) -> list[str]:
             stem = f"{image.stem}-{number}"
         stems.append(stem)
     return stems
+
+
+def real_path(path: Path) -> Path:
+    """Where the file lies, links followed as far as they lead: a circle of links is for its reader to complain of."""
+    return Path(os.path.realpath(path))
 
 
 def prepare_folder(folder: Path) -> None:

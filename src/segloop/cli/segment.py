@@ -21,6 +21,7 @@ from segloop.cli.results import (
     MaskFiles,
     mask_records,
     prepare_folder,
+    real_path,
     unique_stems,
     write_pictures,
 )
@@ -146,7 +147,7 @@ def group_by_image(requests: Sequence[ObjectRequest]) -> list[ImageJob]:
     """One job for each image, in the order of first mention, so that each is encoded once."""
     groups: dict[Path, list[ObjectRequest]] = {}
     for request in requests:
-        groups.setdefault(request.image_path.resolve(), []).append(request)
+        groups.setdefault(real_path(request.image_path), []).append(request)
     paths = [group[0].image_path for group in groups.values()]
     return [
         ImageJob(path, stem, tuple(group))

@@ -5,6 +5,10 @@ Every message is one line that says what is wrong and what to do; the command li
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+_MOST_NAMED = 10
+
 
 class InputError(ValueError):
     """Something the caller gave cannot be used: a prompt, an option, a file."""
@@ -16,6 +20,14 @@ class ImageError(InputError):
 
 class WeightsError(InputError):
     """A weights file is missing, damaged, or does not fit the model."""
+
+
+def list_problems(problems: Sequence[str]) -> str:
+    """What is wrong with each of several files as one line, which names the first ten."""
+    if len(problems) == 1:
+        return problems[0]
+    line = f"{len(problems)} files cannot be used: {'; '.join(problems[:_MOST_NAMED])}"
+    return f"{line}; and {left} more" if (left := len(problems) - _MOST_NAMED) > 0 else line
 
 
 def shorten(name: str) -> str:

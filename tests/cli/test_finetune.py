@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +16,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 import segloop
-from segloop.cli.finetune import thresholds_of
+from segloop.cli.finetune import compare_classes, open_parts, thresholds_of
 from segloop.cli.main import build_app
 
 if TYPE_CHECKING:
@@ -150,6 +152,42 @@ def test_what_cannot_be_done_gets_one_line(
     assert message in " ".join(result.stderr.split())
     assert "Traceback" not in result.output
     assert not (tmp_path / "out").exists()
+
+
+def write_classes(folder: Path, classes: Sequence[int]) -> Path:
+    """A YOLO folder of one object an image, of these classes among three."""
+    (folder / "images").mkdir(parents=True)
+    (folder / "labels").mkdir()
+    for number, one in enumerate(classes):
+        Image.new("RGB", (64, 48), (90, 40, 10)).save(folder / "images" / f"{number}.png")
+        (folder / "labels" / f"{number}.txt").write_text(f"{one} 0.2 0.2 0.6 0.2 0.6 0.7 0.2 0.7\n")
+    (folder / "data.yaml").write_text("names: [cell, vessel, debris]\n")
+    return folder
+
+
+def test_classes_without_a_mask_in_a_part_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = str(write_classes(tmp_path / "data", [0, 1, 1, 0]))
+    open_parts(data, None, "auto", 0.25, "name")
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == "segloop: data: 4 images, 4 masks; no mask of class debris"
+    assert second == "segloop: no mask to test on of class vessel (2 to train on)"
+
+    others = str(write_classes(tmp_path / "others", [2, 1]))
+    open_parts(data, others, "auto", 0.2, "hash")
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        "segloop: no mask to train on of class debris (1 to test on); "
+        "no mask to test on of class cell (2 to train on)"
+    )
+    open_parts(data, None, "auto", 0.5, "name")
+    assert "test on" not in capsys.readouterr().err
+
+
+def test_many_classes_without_a_mask_are_cut_short(capsys: pytest.CaptureFixture[str]) -> None:
+    compare_classes(Counter({f"c{number:02}": 1 for number in range(12)}), Counter())
+    line = capsys.readouterr().err.strip()
+    assert line.endswith("c09 (1 to train on), 2 more")
 
 
 def test_masks_without_a_pixel_are_no_masks(start: Path, tmp_path: Path) -> None:

@@ -209,6 +209,25 @@ def test_a_survey_counts_and_finds_what_is_wrong() -> None:
         survey(in_memory([np.ones((20, 40), dtype=np.bool_)]))
 
 
+def test_a_survey_names_every_image_that_cannot_be_used() -> None:
+    wide = np.ones((20, 40), dtype=np.bool_)
+    with pytest.raises(
+        InputError, match=r"^2 files cannot be used: memory/image1: a mask.*image3:"
+    ):
+        survey(in_memory([MASK, wide, MASK, wide]))
+    with pytest.raises(InputError, match=r"^12 files .*; and 2 more$") as caught:
+        survey(in_memory([MASK, *[wide] * 12]))
+    assert "image10" in str(caught.value)
+    assert "image11" not in str(caught.value)
+
+
+def test_classes_are_counted_in_a_part() -> None:
+    dataset = in_memory([MASK, None, MASK, MASK])
+    found = survey(dataset)
+    assert found.categories_in(dataset.subset([0, 1, 2])) == {"cell": 2}
+    assert found.categories_in(dataset.subset([1])) == {}
+
+
 def test_a_part_is_held_out_by_image() -> None:
     dataset = in_memory([MASK] * 40)
     train, test = hold_out(dataset, 0.25)

@@ -136,6 +136,27 @@ def test_what_does_not_belong_together_is_named(
         open_label_folder(folder)
 
 
+def test_all_labels_that_do_not_belong_are_named_at_once(save: Save) -> None:
+    save("images/a.png", LABELS)
+    for name in ("a.png", "b.png", "c.png", "d.jpg"):
+        folder = save(f"masks/{name}", LABELS)
+    with pytest.raises(
+        InputError, match=r"^3 files cannot be used: .*b\.png: .*c\.png: .*d\.jpg: "
+    ):
+        open_label_folder(folder)
+
+
+def test_a_picture_that_cannot_be_read_is_named_with_its_sample(save: Save) -> None:
+    for name in ("a", "b"):
+        save(f"{name}.jpg", (4, 5))
+        folder = save(f"{name}.png", LABELS)
+    (folder / "a.png").write_bytes(b"torn")
+    listed = open_label_folder(folder)
+    with pytest.raises(InputError, match=r"/a: .*a\.png"):
+        listed.read(0)
+    assert len(listed.read(1).annotations) == 2, "the other pictures say what labels are"
+
+
 def test_a_folder_without_labels_is_refused(save: Save) -> None:
     folder = save("a.jpg", (4, 5))
     with pytest.raises(NoLabelsError, match="no image with labels"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 METHODS = ("lora", "decoder", "full")
 DEFAULT_MINUTES = 15.0
 EXPORT_NAME = "onnx"
+_MOST_NAMED = 10
 
 
 DataOption = Annotated[
@@ -95,7 +97,7 @@ SeedOption = Annotated[int, typer.Option(help="Draws the images, prompts and cha
 
 @dataclass(frozen=True)
 class Parts:
-    """The images to train on, and those to test on: None where nothing is held out. survey: of what was given."""
+    """The images to train on, and those to test on: None where nothing is held out. survey: of those given by --data."""
 
     train: AnnotatedSet
     test: AnnotatedSet | None
@@ -169,11 +171,30 @@ def open_parts(
         raise InputError(f"--split is hash or name, got {split!r}")
     usable, survey = checked(data, labels)
     if test_data is not None:
-        return Parts(usable, checked(test_data, labels)[0], survey)
+        test, of_test = checked(test_data, labels)
+        compare_classes(survey.categories_in(usable), of_test.categories_in(test))
+        return Parts(usable, test, survey)
     if hold_out == 0:
         return Parts(usable, None, survey)
     train, test = annotated.hold_out(usable, hold_out, by_name=split == "name")
+    compare_classes(survey.categories_in(train), survey.categories_in(test))
     return Parts(train, test, survey)
+
+
+def compare_classes(train: Counter[str], test: Counter[str]) -> None:
+    """Say which classes have masks in one of the parts alone, and how many; of many classes the first ten."""
+    found = []
+    for here, part, there, other in (
+        ("train on", train, "test on", test),
+        ("test on", test, "train on", train),
+    ):
+        if missing := sorted(other.keys() - part.keys()):
+            named = [f"{name} ({other[name]} to {there})" for name in missing[:_MOST_NAMED]]
+            if len(missing) > _MOST_NAMED:
+                named.append(f"{len(missing) - _MOST_NAMED} more")
+            found.append(f"no mask to {here} of class {', '.join(named)}")
+    if found:
+        say(f"segloop: {'; '.join(found)}")
 
 
 def checked(data: str, labels: Reading) -> tuple[AnnotatedSet, Survey]:

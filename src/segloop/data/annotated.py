@@ -9,18 +9,18 @@ import json
 import zlib
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from segloop.data.coco_instances import open_coco
 from segloop.data.label_folder import NoLabelsError, Reading, open_label_folder
 from segloop.data.sa1b import find_sa1b, open_sa1b
-from segloop.data.sample import Sample
+from segloop.data.sample import Annotation, Sample
 from segloop.data.sets.listed import ListedSet
 from segloop.data.sets.outlines import read_json
 from segloop.data.yolo import class_names_of, find_labels, open_yolo
-from segloop.errors import InputError
+from segloop.errors import InputError, list_problems
 
 LAYOUTS = (
     "a COCO file of instances, a tar or folder in SA-1B layout, a YOLO folder with images/ and labels/, "
@@ -66,12 +66,23 @@ class AnnotatedSet:
 
 @dataclass(frozen=True)
 class Survey:
-    """What a set holds. empty: indices of images without a mask. categories: masks of each class, where they are named."""
+    """What a set holds. empty: indices of images without a mask. categories: masks of each class, where they are named.
+
+    by_image: the same for each image, by its name.
+    """
 
     num_images: int
     num_masks: int
     empty: tuple[int, ...]
     categories: dict[str, int]
+    by_image: dict[str, Counter[str]] = field(default_factory=dict)
+
+    def categories_in(self, part: AnnotatedSet) -> Counter[str]:
+        """Masks of each class in some of the images."""
+        counts: Counter[str] = Counter()
+        for name in part.sample_names:
+            counts.update(self.by_image.get(name, {}))
+        return counts
 
 
 def open_annotated(path: str | Path, *, reading: Reading = "auto") -> AnnotatedSet:
@@ -98,31 +109,49 @@ def open_annotated(path: str | Path, *, reading: Reading = "auto") -> AnnotatedS
 
 
 def survey(dataset: AnnotatedSet, progress: Progress | None = None) -> Survey:
-    """Read everything once, so that what is wrong shows before hours are spent; InputError where no image has a mask.
+    """Read everything once, so that what is wrong shows before hours are spent.
 
-    progress is called with the images done and the images in all. Crowds and masks without a pixel do not count.
+    progress is called with the images done and the images in all. Crowds and masks without a pixel do not count. InputError
+    where no image has a mask, and where some cannot be used: it names up to ten of them.
     """
     empty: list[int] = []
-    categories = Counter(dict.fromkeys(dataset.class_names, 0))
+    problems: list[str] = []
+    by_image: dict[str, Counter[str]] = {}
     num_masks = 0
     for index in range(len(dataset)):
-        sample = dataset.read(index)
-        for one in sample.annotations:
-            if one.rle.size_hw != sample.image.shape[:2]:
-                raise InputError(
-                    f"{dataset.name}/{sample.name}: a mask is {one.rle.size_hw} (height, width), "
-                    f"the image is {sample.image.shape[:2]}"
-                )
-        usable = [one for one in sample.annotations if not one.is_crowd and one.area > 0]
-        num_masks += len(usable)
-        categories.update(one.category for one in usable if one.category is not None)
-        if not usable:
-            empty.append(index)
+        try:
+            usable = _usable(dataset, index)
+        except InputError as error:
+            problems.append(str(error))
+        else:
+            num_masks += len(usable)
+            classes = Counter(one.category for one in usable if one.category is not None)
+            by_image.setdefault(dataset.sample_names[index], Counter()).update(classes)
+            if not usable:
+                empty.append(index)
         if progress is not None:
             progress(index + 1, len(dataset))
+    if problems:
+        raise InputError(list_problems(problems))
     if not num_masks:
         raise InputError(f"{dataset.name}: no mask at all in {len(dataset)} images")
-    return Survey(len(dataset), num_masks, tuple(empty), dict(sorted(categories.items())))
+    categories = Counter(dict.fromkeys(dataset.class_names, 0))
+    for counts in by_image.values():
+        categories.update(counts)
+    found = dict(sorted(categories.items()))
+    return Survey(len(dataset), num_masks, tuple(empty), found, by_image)
+
+
+def _usable(dataset: AnnotatedSet, index: int) -> list[Annotation]:
+    """The masks of a sample that count; InputError where it cannot be read or one does not fit the image."""
+    sample = dataset.read(index)
+    for one in sample.annotations:
+        if one.rle.size_hw != sample.image.shape[:2]:
+            raise InputError(
+                f"{dataset.name}/{sample.name}: a mask is {one.rle.size_hw} (height, width), "
+                f"the image is {sample.image.shape[:2]}"
+            )
+    return [one for one in sample.annotations if not one.is_crowd and one.area > 0]
 
 
 def hold_out(

@@ -19,7 +19,7 @@ from segloop.data.mask import load_mask
 from segloop.data.sample import Annotation
 from segloop.data.sets.label_maps import Labels, read_labels
 from segloop.data.sets.listed import Entry, ListedSet, list_set
-from segloop.errors import InputError
+from segloop.errors import InputError, list_problems
 from segloop.geometry.rle import encode_rle_window
 
 Reading = Literal["auto", "ids", "binary"]
@@ -92,18 +92,21 @@ def open_label_folder(
 
     reading: "ids", every label is an object; "binary", every connected bright part is; "auto", ids unless all pictures are
     black and white. name: of the set, by default the folder's. Labels may end in _mask, _masks, _label or _labels. Raises
-    InputError for labels without an image and for labels as JPEG, NoLabelsError where there are none.
+    InputError for labels without an image and for labels as JPEG, naming up to ten; NoLabelsError where there are none.
     """
     place = Path(folder)
     if reading not in get_args(Reading):
         raise InputError(f"labels are read as auto, ids or binary, got {reading!r}")
-    pairs = dict(_pairs(place))
+    problems: list[str] = []
+    pairs = dict(_pairs(place, problems))
+    if problems:
+        raise InputError(list_problems(problems))
     if not pairs:
         raise NoLabelsError(
             f"{place} holds no image with labels: NAME.jpg beside NAME.png, or images/ beside masks/"
         )
     is_binary = reading == "binary" or (
-        reading == "auto" and all(is_black_and_white(read_labels(path)) for path in pairs.values())
+        reading == "auto" and all(map(_may_be_black_and_white, pairs.values()))
     )
     entries = (
         Entry(
@@ -124,25 +127,33 @@ def is_black_and_white(labels: Labels) -> bool:
     return bool(labelled.max() == 255 and np.mean(labelled == 255) >= _MOSTLY)
 
 
-def _pairs(folder: Path) -> Iterator[tuple[Path, Path]]:
-    """Images with their labels, by name."""
+def _may_be_black_and_white(path: Path) -> bool:
+    """Also where it cannot be read, which reading the sample says; the other pictures decide."""
+    try:
+        return is_black_and_white(read_labels(path))
+    except InputError:
+        return True
+
+
+def _pairs(folder: Path, problems: list[str]) -> Iterator[tuple[Path, Path]]:
+    """Images with their labels, by name; a line is added to problems for labels that cannot be used."""
     bases = [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]
     beside = [pair for base in bases for pair in _folders_of(base)]
     for images, labels in beside:
         found = _files(images, IMAGE_SUFFIXES)
         for inner, path in _files(labels, (*_LABEL_SUFFIXES, *_LOSSY_SUFFIXES)).items():
             if path.suffix.lower() in _LOSSY_SUFFIXES:
-                raise InputError(
-                    f"{path}: labels do not survive as {path.suffix}; save them as PNG"
-                )
-            image = found.get(inner) or found.get(_untagged(inner))
-            if image is None:
-                raise InputError(
-                    f"{path}: labels without an image: there is no {images / inner}.jpg"
-                )
-            yield image, path
+                problems.append(f"{path}: labels do not survive as {path.suffix}; save them as PNG")
+            elif image := found.get(inner) or found.get(_untagged(inner)):
+                yield image, path
+            else:
+                problems.append(_without_image(path, images / inner))
     if not beside:
-        yield from _pairs_in_one_folder(folder)
+        yield from _pairs_in_one_folder(folder, problems)
+
+
+def _without_image(labels: Path, image: Path) -> str:
+    return f"{labels}: labels without an image: there is no {image}.jpg"
 
 
 def _folders_of(base: Path) -> list[tuple[Path, Path]]:
@@ -151,7 +162,7 @@ def _folders_of(base: Path) -> list[tuple[Path, Path]]:
     return [(images[0], labels[0])] if images and labels else []
 
 
-def _pairs_in_one_folder(folder: Path) -> Iterator[tuple[Path, Path]]:
+def _pairs_in_one_folder(folder: Path, problems: list[str]) -> Iterator[tuple[Path, Path]]:
     images = _files(folder, tuple(set(IMAGE_SUFFIXES) - set(_LABEL_SUFFIXES)))
     labels = _files(folder, _LABEL_SUFFIXES)
     for inner, path in labels.items():
@@ -160,7 +171,7 @@ def _pairs_in_one_folder(folder: Path) -> Iterator[tuple[Path, Path]]:
         if image is not None:
             yield image, path
         elif whole != inner:
-            raise InputError(f"{path}: labels without an image: there is no {folder / whole}.jpg")
+            problems.append(_without_image(path, folder / whole))
 
 
 def _files(folder: Path, suffixes: tuple[str, ...]) -> Mapping[Path, Path]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from segloop.errors import ImageError, InputError, WeightsError, list_problems
+from segloop.errors import ImageError, InputError, WeightsError, list_problems, shorten
 
 
 @pytest.mark.parametrize("kind", [InputError, ImageError, WeightsError])

@@ -157,3 +157,32 @@ def test_a_reader_that_has_seen_enough_is_no_error(toy_export: ExportReport) -> 
     os.close(writer)
     assert completed.stderr == ""
     assert completed.returncode != 0
+
+
+def run_in_shell(redirection: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    if os.name == "nt":
+        pytest.skip("closing a stream is a matter of Unix")
+    command = ["sh", "-c", f'exec "$0" "$@" {redirection}', sys.executable, "-m", "segloop"]
+    return subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.usefixtures("folder")
+def test_closed_streams_are_no_crash(toy_export: ExportReport) -> None:
+    model = ("--model", str(toy_export.folder))
+    silent = run_in_shell(">&-", "segment", "a.png", *POINT, *model, "-o", "out")
+    assert (silent.returncode, silent.stderr) == (0, "")
+    assert Path("out", "a_mask.png").exists()
+    deaf = run_in_shell("<&-", "segment", "--prompts", "-", *model)
+    assert deaf.returncode == 2
+    assert deaf.stderr.startswith("segloop: error: standard input is closed")
+    mute = run_in_shell("<&- >&- 2>&-", "segment", "none.png", *POINT, *model)
+    assert (mute.returncode, mute.stdout, mute.stderr) == (2, "", "")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["segment", "--help"]])
+def test_a_full_disk_behind_help(arguments: list[str]) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    completed = run_in_shell("> /dev/full", *arguments)
+    assert completed.returncode == 1
+    assert completed.stderr == "segloop: error: cannot write the output: No space left on device\n"

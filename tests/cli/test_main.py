@@ -58,6 +58,23 @@ def test_version() -> None:
     assert completed.stdout == f"segloop {segloop.__version__}\n"
 
 
+def test_ctrl_c_during_the_first_imports_is_one_line() -> None:
+    script = """
+import runpy, sys
+class Interrupts:
+    def find_spec(self, name, *_):
+        if name == "segloop.cli.main":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupts())
+runpy.run_module("segloop", run_name="__main__")
+"""
+    completed = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert completed.returncode == 130
+    assert completed.stderr == "segloop: error: interrupted\n"
+
+
 def test_the_table_loads_no_heavy_package() -> None:
     script = (
         "import sys, segloop.cli.main; print(*{name.partition('.')[0] for name in sys.modules})"

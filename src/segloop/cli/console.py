@@ -65,6 +65,19 @@ def one_line_errors(command: Callable[P, R]) -> Callable[P, R]:
     return run
 
 
+def open_missing_streams() -> None:
+    """Put the null device where a standard stream was closed, or its number would go to the next file opened.
+
+    Standard input stays None: there is nothing to read from it.
+    """
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            number = os.open(os.devnull, os.O_RDWR)
+            if name != "stdin":
+                stream = os.fdopen(number, "w", encoding="utf-8", closefd=False)
+                setattr(sys, name, stream)
+
+
 def reason_of(error: OSError) -> str:
     """What the system refused, and for which file."""
     place = f"{error.filename}: " if error.filename else "cannot write the output: "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -10,7 +11,7 @@ from typer.core import TyperGroup
 
 import segloop
 from segloop.cli.compose import compose
-from segloop.cli.console import one_line_errors
+from segloop.cli.console import one_line_errors, open_missing_streams
 from segloop.cli.distill import distill
 from segloop.cli.embed import embed
 from segloop.cli.evaluate.edges import evaluate_edges
@@ -80,7 +81,18 @@ def build_app() -> typer.Typer:
 
 def main() -> None:
     """Run the command line and exit."""
-    build_app()(prog_name="segloop")
+    open_missing_streams()
+    try:
+        one_line_errors(_run)()
+    except typer.Exit as stopped:
+        sys.exit(stopped.exit_code)
+
+
+def _run() -> None:
+    try:
+        build_app()(prog_name="segloop")
+    finally:  # so that a full disk is noticed while it can be told in a line
+        sys.stdout.flush()
 
 
 class _Group(TyperGroup):

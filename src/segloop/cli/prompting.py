@@ -101,6 +101,8 @@ def read_requests(
     image: the one that lines without an "image" mean. InputError where the file cannot be read or has no line.
     """
     name = "standard input" if source == "-" else source
+    if source == "-" and sys.stdin is None:
+        raise InputError("standard input is closed: pipe the lines in, or name a file of them")
     try:
         content = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
         text = content.decode("utf-8-sig")

@@ -68,13 +68,17 @@ def for_two(small_config: TrainConfig) -> TrainConfig:
     return dataclasses.replace(small_config, num_steps=20, drop_path=0.0, checkpoint_every=10)
 
 
-@pytest.mark.parametrize("sharding", ["replicate", "shard"])
+@pytest.mark.parametrize(
+    ("sharding", "accumulate"), [("replicate", 1), ("replicate", 2), ("shard", 2)]
+)
 def test_two_processes_give_the_curve_of_one(
-    shapes_tar: Path, tmp_path: Path, for_two: TrainConfig, sharding: str
+    shapes_tar: Path, tmp_path: Path, for_two: TrainConfig, sharding: str, accumulate: int
 ) -> None:
-    """Whether each holds all weights or half of each."""
+    """Whether each holds all weights or half of each, and takes its images at once or one after another."""
     data = dataclasses.replace(for_two.data, batch_size=2 * for_two.data.batch_size)
     one = dataclasses.replace(for_two, data=data)
+    data = dataclasses.replace(for_two.data, batch_size=for_two.data.batch_size // accumulate)
+    for_two = dataclasses.replace(for_two, data=data, accumulate=accumulate)
     run_recipe(one, [shapes_tar], tmp_path / "one")
     launched = launch(for_two, shapes_tar, tmp_path / "two", sharding)
     assert launched.returncode == 0, launched.stderr

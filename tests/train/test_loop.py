@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from segloop.data.sa1b import SA1BDataset, open_sa1b
 from segloop.errors import InputError
@@ -245,6 +245,43 @@ def test_batches_may_be_accumulated(
         metrics_of(tmp_path / "whole"), metrics_of(tmp_path / "parts"), strict=True
     ):
         assert one == pytest.approx(other, rel=1e-3, abs=1e-5)
+
+
+def test_bfloat16_is_near_float32_and_the_weights_stay_in_that(
+    shapes: SA1BDataset, tmp_path: Path, small_config: TrainConfig
+) -> None:
+    config = dataclasses.replace(small_config, num_steps=1, drop_path=0.0)
+    run(config, shapes, tmp_path / "whole")
+    half = run(dataclasses.replace(config, precision="bfloat16"), shapes, tmp_path / "half")
+    (one,), (other,) = metrics_of(tmp_path / "whole"), metrics_of(tmp_path / "half")
+    assert one["loss"] != other["loss"] == pytest.approx(one["loss"], rel=0.02)
+    assert other["gradient_norm"] == pytest.approx(one["gradient_norm"], rel=0.1)
+    assert all(value.dtype != torch.bfloat16 for value in half.values())
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # PyTorch's own, of its older compiler
+def test_a_compiled_encoder_takes_the_same_step(
+    shapes: SA1BDataset,
+    tmp_path: Path,
+    small_config: TrainConfig,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """All of compilation but the making of machine code, which takes half a minute and a C++ compiler."""
+    compiles = nn.Module.compile
+    calls: list[str] = []
+
+    def compile_without_code(module: nn.Module) -> None:
+        calls.append(type(module).__name__)
+        compiles(module, backend="aot_eager")
+
+    monkeypatch.setattr(nn.Module, "compile", compile_without_code)
+    config = dataclasses.replace(small_config, num_steps=1, drop_path=0.0)
+    plain = run(config, shapes, tmp_path / "plain")
+    compiled = run(dataclasses.replace(config, compiles=True), shapes, tmp_path / "compiled")
+    (one,), (other,) = metrics_of(tmp_path / "plain"), metrics_of(tmp_path / "compiled")
+    assert other == pytest.approx(one, rel=1e-3, abs=1e-5)
+    assert compiled.keys() == plain.keys()
+    assert calls == ["ImageEncoder"]
 
 
 def test_frozen_parts_do_not_move(

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 import segloop
-from segloop.evaluate.conditions import commit_of, describe_conditions
+from segloop.evaluate.conditions import Device, commit_of, describe_conditions, describe_device
 
 
 def test_machine_and_versions_are_told() -> None:
     conditions = describe_conditions()
     assert conditions.versions["segloop"] == segloop.__version__
-    assert "numpy" in conditions.versions
+    assert {"numpy", "scipy", "pycocotools"} <= conditions.versions.keys()
     machine = conditions.machine
     assert machine.processors is None or machine.processors >= 1
     assert machine.memory_bytes is None or machine.memory_bytes > 100_000_000
@@ -45,3 +45,11 @@ def test_an_installed_package_has_no_commit(checkout: Path, tmp_path_factory) ->
     assert commit_of(tmp_path_factory.mktemp("site-packages") / "package") is None
     # A package in an environment inside somebody's own checkout is not of that checkout.
     assert commit_of(checkout / ".venv" / "site-packages" / "package") is None
+
+
+def test_the_device_is_told_with_the_name_of_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"GPU behind {device}")
+    assert describe_device("cpu") == Device("cpu", None)
+    assert describe_device("cuda:1") == Device("cuda:1", "GPU behind cuda:1")

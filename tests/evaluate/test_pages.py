@@ -11,7 +11,16 @@ from segloop.evaluate.runs import Run
 
 DATASET = {"name": "drawn", "model": "m1", "counts": {"num_images": 3}, "protocol": {"seed": 0}}
 RUNS = [
-    Run("a<b", "points", {"datasets": [DATASET], "settings": {"grid": 16}}, ()),
+    Run(
+        "a<b",
+        "points",
+        {
+            "datasets": [DATASET],
+            "settings": {"grid": 16},
+            "data": [{"name": "drawn", "stamp": "1"}],
+        },
+        (),
+    ),
     Run("b", "points", {"datasets": [{**DATASET, "model": "m2"}], "settings": {"grid": 16}}, ()),
 ]
 LINE = Line(
@@ -73,7 +82,8 @@ def test_tables_say_what_differs_and_what_is_beyond_chance() -> None:
     assert groups.note.startswith("1 of 2 differences")
     assert groups.note.endswith("2 scores belong to no group.")
     alike = {row[0]: row[1] for row in conditions.rows}
-    assert (alike["models"], alike["settings"]) == ("no", "yes")
+    assert (alike["data"], alike["device"]) == ("no", "yes")
+    assert (alike["weights"], alike["settings"]) == ("no", "yes")
 
 
 def test_markdown_has_the_numbers_first_and_then_the_plots() -> None:

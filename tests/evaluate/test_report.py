@@ -8,6 +8,7 @@ import pytest
 import segloop
 from segloop.errors import InputError
 from segloop.evaluate.baselines import BaselineScores, BaselinesResult
+from segloop.evaluate.conditions import Conditions, DataOrigin, Device, Machine, Origin
 from segloop.evaluate.points import PointsProtocol, PointsResult, Refinement
 from segloop.evaluate.proposals import ImageProposals, ProposalsResult
 from segloop.evaluate.recall import TruthScores
@@ -156,3 +157,24 @@ def test_written_proposals_hold_settings_summary_and_every_mask(proposals, tmp_p
     rows = [json.loads(line) for line in (tmp_path / "proposals.jsonl").read_text().splitlines()]
     assert [row["found"] for row in rows] == [0.7, 0.0]
     assert rows[0]["category"] == "cup"
+    assert report["settings"]["outputs"] == "three"
+
+
+def test_a_result_tells_what_the_run_was_started_with(results, proposals, tmp_path):
+    machine = Machine("system", None, 2, None, "3")
+    origin = Origin(
+        "toy.pt",
+        Device("cuda", "H100"),
+        (DataOrigin("coco", "DATA/coco.tar", "12ab"),),
+        Conditions(machine, {"numpy": "1"}, "a commit long ago"),
+    )
+    written = [
+        write_points(tmp_path, results, origin=origin),
+        write_proposals(tmp_path, proposals, AutomaticConfig(), outputs="single", origin=origin),
+    ]
+    for report in (json.loads(path.read_text()) for path in written):
+        assert report["model"] == "toy.pt"
+        assert report["device"] == {"name": "cuda", "processor": "H100"}
+        assert report["data"] == [{"name": "coco", "path": "DATA/coco.tar", "stamp": "12ab"}]
+        assert report["commit"] == "a commit long ago"
+    assert report["settings"]["outputs"] == "single"

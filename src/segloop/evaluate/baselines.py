@@ -22,6 +22,8 @@ from segloop.geometry.frames import BoolArray, FloatArray
 from segloop.geometry.masks import mask_iou
 from segloop.prompts.simulate import center_click, truth_box
 
+SCORING = 1
+"""To be counted up with every change of what an image's scores are: a journal of another number is not gone on with."""
 _GRABCUT_ROUNDS = 5
 _NO_RECTANGLE = (0, 0, 0, 0)
 

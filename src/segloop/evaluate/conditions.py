@@ -13,10 +13,13 @@ _PACKAGES = (
     "segloop",
     "numpy",
     "opencv-python-headless",
+    "scipy",
     "pycocotools",
     "onnxruntime",
     "torch",
     "scikit-image",
+    "matplotlib",
+    "transformers",
 )
 
 
@@ -38,6 +41,45 @@ class Conditions:
     machine: Machine
     versions: dict[str, str]
     commit: str | None
+
+
+@dataclass(frozen=True)
+class Device:
+    """What a model computes on, as it was asked for; processor: the GPU's name, None for others."""
+
+    name: str
+    processor: str | None
+
+
+@dataclass(frozen=True)
+class DataOrigin:
+    """A dataset: its name, where it was read from, and the stamp that is another when its files have changed."""
+
+    name: str
+    path: str
+    stamp: str
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a run was started on and with, described before it scores: its end may come after a change of the checkout.
+
+    model: the name or path it was loaded by.
+    """
+
+    model: str
+    device: Device
+    data: tuple[DataOrigin, ...]
+    conditions: Conditions
+
+
+def describe_device(name: str) -> Device:
+    """The device of that name, on which a model has been loaded."""
+    if not name.startswith("cuda"):
+        return Device(name, None)
+    import torch
+
+    return Device(name, torch.cuda.get_device_name(name))
 
 
 def describe_conditions() -> Conditions:

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from segloop.evaluate.boundaries import BoundaryEstimates, best_point, bootstrap_boundaries
+from segloop.evaluate.conditions import Origin
 from segloop.evaluate.edges import OPERATORS, EdgeConfig, EdgesResult
 from segloop.evaluate.report import format_columns, write_report
 
@@ -59,10 +60,15 @@ def estimate_edges(result: EdgesResult) -> BoundaryEstimates:
     return bootstrap_boundaries([image.counts for image in result.images], result.seed)
 
 
-def write_edges(folder: str | Path, results: Sequence[EdgesResult], config: EdgeConfig) -> Path:
+def write_edges(
+    folder: str | Path,
+    results: Sequence[EdgesResult],
+    config: EdgeConfig,
+    origin: Origin | None = None,
+) -> Path:
     """Write edges.json and edges.jsonl, each whole or not at all; returns the path of edges.json.
 
-    Raises InputError where the folder cannot be written.
+    origin: see write_report. Raises InputError where the folder cannot be written.
     """
     report = {
         "task": "edges",
@@ -91,7 +97,7 @@ def write_edges(folder: str | Path, results: Sequence[EdgesResult], config: Edge
         for result in results
         for image in result.images
     ]
-    return write_report(Path(folder), report, rows)
+    return write_report(Path(folder), report, rows, origin)
 
 
 def _show(value: float | None) -> str:

@@ -42,6 +42,8 @@ from segloop.geometry.masks import MaskBatch
 from segloop.geometry.suppression import suppress_boxes
 from segloop.prompts.prompt import Prompt
 
+SCORING = 1
+"""To be counted up with every change of what an image's scores are: a journal of another number is not gone on with."""
 _POINTS_AT_ONCE = 16
 
 Model = TypeVar("Model")

@@ -90,7 +90,7 @@ def _by_category(counts: Any) -> Iterator[tuple[str | None, Any]]:
     if not isinstance(counts, ImageOutcomes):
         yield None, counts
         return
-    names = {one.category for one in (*counts.masks, *counts.truths)}
+    names = {one.category for one in counts.masks} | {one.category for one in counts.truths}
     for name in sorted(names) or [NO_CATEGORY]:
         own = ImageOutcomes(
             tuple(one for one in counts.masks if one.category == name),

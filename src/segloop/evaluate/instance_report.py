@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from segloop.evaluate.conditions import Origin
 from segloop.evaluate.instances import InstancesResult, LevelSummary, summarise_instances
 from segloop.evaluate.report import format_columns, write_report
 
@@ -43,11 +44,12 @@ def write_instances(
     *,
     model: str | None = None,
     closer: bool | None = None,
+    origin: Origin | None = None,
 ) -> Path:
     """Write instances.json and instances.jsonl, each whole or not at all; returns the path of instances.json.
 
-    boxes: where they are from, in words. model: the name or path it was loaded by. closer: see Predictor. Raises InputError
-    where the folder cannot be written.
+    boxes: where they are from, in words. model: the name or path it was loaded by. closer: see Predictor. origin: see
+    write_report. Raises InputError where the folder cannot be written.
     """
     report = {
         "task": "instances",
@@ -82,7 +84,7 @@ def write_instances(
         for image in result.images
         for level in image.levels
     ]
-    return write_report(Path(folder), report, rows)
+    return write_report(Path(folder), report, rows, origin)
 
 
 def _numbers(level: LevelSummary, frequencies: Sequence[str]) -> list[str]:

@@ -41,6 +41,8 @@ from segloop.geometry.masks import mask_iou
 from segloop.geometry.rle import encode_rle
 from segloop.prompts.prompt import Prompt
 
+SCORING = 1
+"""To be counted up with every change of what an image's scores are: a journal of another number is not gone on with."""
 _PIXELS_AT_ONCE = 16_000_000
 
 

@@ -136,7 +136,7 @@ def _group_tables(groupings: Sequence[Grouping]) -> list[Table]:
 def _conditions(runs: Sequence[Run]) -> Table:
     """What the runs were made with; what is the same in all stands there as well, so that nobody has to guess."""
     rows = {
-        "models": [
+        "weights": [
             ", ".join(_distinct(one["model"] for one in run.report["datasets"])) for run in runs
         ],
         "images": [
@@ -150,6 +150,11 @@ def _conditions(runs: Sequence[Run]) -> Table:
             for run in runs
         ],
         "settings": [_flat(run.report.get("settings", {})) or "-" for run in runs],
+        "model": [str(run.report.get("model") or "-") for run in runs],
+        "data": [
+            "; ".join(_flat(one) for one in run.report.get("data", ())) or "-" for run in runs
+        ],
+        "device": [_flat(run.report.get("device", {})) or "-" for run in runs],
         "machine": [_flat(run.report.get("machine", {})) or "-" for run in runs],
         "versions": [_flat(run.report.get("versions", {})) or "-" for run in runs],
         "commit": [str(run.report.get("commit") or "-") for run in runs],

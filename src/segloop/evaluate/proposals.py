@@ -33,6 +33,8 @@ from segloop.geometry.masks import IntArray
 from segloop.predict.automatic import AutomaticConfig, generate
 from segloop.predict.predictor import SINGLE_OUTPUT, THREE_OUTPUTS, Predictor
 
+SCORING = 1
+"""To be counted up with every change of what an image's scores are: a journal of another number is not gone on with."""
 MAX_PROPOSALS = 1000
 
 # Paper appendix D.3: three masks of a point, and the ablation that has the single-mask output alone.

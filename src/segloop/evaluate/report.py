@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from segloop.errors import InputError
 from segloop.evaluate.baselines import BaselinesResult
-from segloop.evaluate.conditions import describe_conditions
+from segloop.evaluate.conditions import Origin, describe_conditions
 from segloop.evaluate.points import WEAR_PX, PointsResult
 from segloop.evaluate.proposals import ProposalsResult, ProposalsSummary, summarise_proposals
 from segloop.evaluate.summary import (
@@ -53,10 +53,12 @@ def write_points(
     *,
     model: str | None = None,
     closer: bool | None = None,
+    origin: Origin | None = None,
 ) -> Path:
     """Write points.json and points.jsonl, each whole or not at all; returns the path of points.json.
 
-    model: the name or path it was loaded by. closer: see Predictor. Raises InputError where the folder cannot be written.
+    model: the name or path it was loaded by. closer: see Predictor. origin: see write_report. Raises InputError where
+    the folder cannot be written.
     """
     summaries = [summarise(result) for result in results]
     rows = [
@@ -77,7 +79,7 @@ def write_points(
         "mean_of_datasets": {figure.title: figure.value for figure in mean_of_datasets(summaries)},
         "baselines": [_baselines_record(result) for result in baselines],
     }
-    return write_report(Path(folder), report, rows)
+    return write_report(Path(folder), report, rows, origin)
 
 
 def proposals_table(results: Sequence[ProposalsResult]) -> str:
@@ -112,21 +114,27 @@ def proposals_table(results: Sequence[ProposalsResult]) -> str:
 
 
 def write_proposals(
-    folder: str | Path, results: Sequence[ProposalsResult], settings: AutomaticConfig
+    folder: str | Path,
+    results: Sequence[ProposalsResult],
+    settings: AutomaticConfig,
+    *,
+    outputs: Literal["single", "three"] = "three",
+    origin: Origin | None = None,
 ) -> Path:
     """Write proposals.json and proposals.jsonl, each whole or not at all; returns the path of proposals.json.
 
-    Raises InputError where the folder cannot be written.
+    outputs: of the decoder, that made the proposals. origin: see write_report. Raises InputError where the folder
+    cannot be written.
     """
     rows = [
         {"dataset": result.name, **asdict(score)} for result in results for score in result.scores
     ]
     report = {
         "task": "proposals",
-        "settings": asdict(settings),
+        "settings": {**asdict(settings), "outputs": outputs},
         "datasets": [_proposals_record(result, summarise_proposals(result)) for result in results],
     }
-    return write_report(Path(folder), report, rows)
+    return write_report(Path(folder), report, rows, origin)
 
 
 def _proposals_record(result: ProposalsResult, summary: ProposalsSummary) -> dict[str, Any]:
@@ -145,9 +153,21 @@ def _proposals_record(result: ProposalsResult, summary: ProposalsSummary) -> dic
     }
 
 
-def write_report(folder: Path, report: dict[str, Any], rows: list[dict[str, Any]]) -> Path:
-    """Write TASK.json with the machine and the versions added, and TASK.jsonl; returns the path of TASK.json."""
-    report = {**report, **asdict(describe_conditions())}
+def write_report(
+    folder: Path,
+    report: dict[str, Any],
+    rows: list[dict[str, Any]],
+    origin: Origin | None = None,
+) -> Path:
+    """Write TASK.json with the machine and the versions added, and TASK.jsonl; returns the path of TASK.json.
+
+    origin: as it was when the run began; without it the conditions are those of now.
+    """
+    if origin is not None:
+        report |= {"model": origin.model, "device": asdict(origin.device)}
+        report |= {"data": [asdict(one) for one in origin.data]}
+    conditions = describe_conditions() if origin is None else origin.conditions
+    report = {**report, **asdict(conditions)}
     task = report["task"]
     write_text(folder / f"{task}.jsonl", "".join(json.dumps(_finite(row)) + "\n" for row in rows))
     return write_text(folder / f"{task}.json", json.dumps(_finite(report), indent=2) + "\n")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from segloop.evaluate.conditions import Origin
 from segloop.evaluate.metrics import Estimate
 from segloop.evaluate.report import format_columns, write_report
 from segloop.evaluate.text import TextResult
@@ -33,10 +34,15 @@ def text_table(results: Sequence[TextResult]) -> str:
     return format_columns(rows) + "".join(f"\n{note}" for note in notes) + "\n"
 
 
-def write_text(folder: str | Path, results: Sequence[TextResult], source: str) -> Path:
+def write_text(
+    folder: str | Path,
+    results: Sequence[TextResult],
+    source: str,
+    origin: Origin | None = None,
+) -> Path:
     """Write text.json and text.jsonl, each whole or not at all; returns the path of text.json.
 
-    source: where the text vectors came from. Raises InputError where the folder cannot be written.
+    source: where the text vectors came from. origin: see write_report. Raises InputError where the folder cannot be written.
     """
     report = {
         "task": "text",
@@ -57,7 +63,7 @@ def write_text(folder: str | Path, results: Sequence[TextResult], source: str) -
     rows = [
         {"dataset": result.name, **asdict(score)} for result in results for score in result.scores
     ]
-    return write_report(Path(folder), report, rows)
+    return write_report(Path(folder), report, rows, origin)
 
 
 def _notes(name: str, summary: TextSummary) -> list[str]:

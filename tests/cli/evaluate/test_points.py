@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from segloop.cli.main import build_app
+from segloop.evaluate import conditions
+from segloop.evaluate.conditions import Conditions, describe_conditions
 
 if TYPE_CHECKING:
     from segloop.export.onnx import ExportReport
@@ -84,6 +87,13 @@ def test_a_second_run_takes_the_scores_of_the_first(
     assert run() == (0, "")
     assert journal.read_text() == both
 
+    line = '"scoring":1'
+    journal.write_text(both.replace(line, '"scoring":0'))
+    code, error = run()
+    assert code == 2
+    assert "made with scoring 0 (now 1)" in error
+    journal.write_text(both)
+
     code, error = run("--first-click", "random")
     assert code == 2
     assert "made with first_click center (now random)" in error
@@ -92,6 +102,31 @@ def test_a_second_run_takes_the_scores_of_the_first(
     assert code == 2
     assert "made with files" in error
     assert run("--redo") == (0, "")
+
+
+def test_the_commit_is_the_one_at_the_start(
+    toy_export: ExportReport, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+
+    def describe() -> Conditions:
+        # What is noted once an image is scored may be of another commit.
+        assert not (out / "journal").exists()
+        return replace(describe_conditions(), commit="at the start")
+
+    monkeypatch.setattr(conditions, "describe_conditions", describe)
+    arguments = ["evaluate", "points", str(data), "--model", str(toy_export.folder)]
+    arguments += ["-o", str(out), "--no-baselines", "--max-clicks", "9", "--limit", "1"]
+    result = CliRunner().invoke(build_app(), arguments, catch_exceptions=False)
+    assert result.exit_code == 0, result.stderr
+    report = json.loads((out / "points.json").read_text())
+    assert report["commit"] == "at the start"
+    assert report["model"] == str(toy_export.folder)
+    assert report["device"] == {"name": "cpu", "processor": None}
+    lines = (out / "journal" / "points-rectangles.jsonl").read_text().splitlines()
+    settings = json.loads(lines[0])["settings"]
+    (origin,) = report["data"]
+    assert origin == {"name": "rectangles", "path": str(data), "stamp": settings["files"]}
 
 
 def test_a_first_click_of_another_kind_is_refused(data: Path, tmp_path: Path) -> None:

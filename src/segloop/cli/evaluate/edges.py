@@ -16,6 +16,7 @@ from segloop.cli.evaluate.running import (
     RedoOption,
     Running,
     SeedOption,
+    describe_run,
     loader,
     score_sets,
     stamp_of,
@@ -60,7 +61,7 @@ def evaluate_edges(
     from segloop.cli.results import prepare_folder
     from segloop.data.bsds import open_bsds
     from segloop.evaluate.edge_report import edges_table, write_edges
-    from segloop.evaluate.edges import EdgeConfig, evaluate_operator
+    from segloop.evaluate.edges import SCORING, EdgeConfig, evaluate_operator
     from segloop.evaluate.edges import evaluate_edges as score_edges
 
     config = EdgeConfig(points_per_side)
@@ -69,15 +70,18 @@ def evaluate_edges(
     identity = load().spec.identity
     prepare_folder(out)
     running = Running(out, jobs, redo)
-    sets = [EvaluationSet(dataset.name, dataset, stamp_of([data]))]
+    sets = [EvaluationSet(dataset.name, dataset, stamp_of([data]), str(data))]
+    origin = describe_run(model, device, sets)
     evaluate = partial(score_edges, load, model=identity, config=config, limit=limit, seed=seed)
-    settings = {"model": identity, **asdict(config)}
+    settings = {"model": identity, "scoring": SCORING, **asdict(config)}
     results = score_sets("edges", sets, evaluate, settings, running)
     if operators:
         for name in ("Sobel", "Canny"):
             score = partial(evaluate_operator, operator=name, limit=limit, seed=seed)
             task = f"edges-{name.lower()}"
-            results += score_sets(task, sets, score, {"operator": name}, running)
-    written = write_edges(out, results, config)
+            results += score_sets(
+                task, sets, score, {"operator": name, "scoring": SCORING}, running
+            )
+    written = write_edges(out, results, config, origin)
     typer.echo(edges_table(results), nl=False)
     typer.echo(f"\n{written}")

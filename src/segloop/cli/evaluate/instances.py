@@ -17,6 +17,7 @@ from segloop.cli.evaluate.running import (
     RedoOption,
     Running,
     SeedOption,
+    describe_run,
     loader,
     open_sets,
     score_sets,
@@ -72,7 +73,7 @@ def evaluate_instances(
     """
     from segloop.cli.results import prepare_folder
     from segloop.evaluate.instance_report import instances_table, write_instances
-    from segloop.evaluate.instances import InstancesProtocol
+    from segloop.evaluate.instances import SCORING, InstancesProtocol
     from segloop.evaluate.instances import evaluate_instances as score_instances
 
     protocol = InstancesProtocol(_levels(noise), not one_class, limit, seed)
@@ -81,13 +82,16 @@ def evaluate_instances(
     load = loader(model, device, threads, jobs, closer=closer)
     predictor = load()
     prepare_folder(out)
+    origin = describe_run(model, device, sets)
     known = stamp_of([Path(boxes)]) if Path(boxes).exists() else boxes
-    settings = {**settings_of(predictor, protocol), "boxes": known}
+    settings = {**settings_of(predictor, protocol), "boxes": known, "scoring": SCORING}
     results = []
     for one, found in zip(sets, opened, strict=True):
         evaluate = partial(score_instances, load, boxes=found, protocol=protocol)
         results += score_sets("instances", [one], evaluate, settings, Running(out, jobs, redo))
-    written = write_instances(out, results, boxes, model=model, closer=predictor.looks_closer)
+    written = write_instances(
+        out, results, boxes, model=model, closer=predictor.looks_closer, origin=origin
+    )
     typer.echo(instances_table(results), nl=False)
     typer.echo(f"\n{written}")
 

@@ -15,6 +15,7 @@ from segloop.cli.evaluate.running import (
     RedoOption,
     Running,
     SeedOption,
+    describe_run,
     loader,
     open_sets,
     score_sets,
@@ -62,8 +63,9 @@ def evaluate_points(
       segloop evaluate points BBBC038v1=dsb2018 TimberSeg=timberseg -o scores
     """
     from segloop.cli.results import prepare_folder
+    from segloop.evaluate.baselines import SCORING as BASELINE_SCORING
     from segloop.evaluate.baselines import evaluate_baselines
-    from segloop.evaluate.points import PointsProtocol
+    from segloop.evaluate.points import SCORING, PointsProtocol
     from segloop.evaluate.points import evaluate_points as score_points
     from segloop.evaluate.report import points_table, write_points
 
@@ -73,15 +75,19 @@ def evaluate_points(
     load = loader(model, device, threads, jobs, closer=closer)
     predictor = load()
     prepare_folder(out)
+    origin = describe_run(model, device, sets)
     running = Running(out, jobs, redo)
-    settings = settings_of(predictor, protocol)
+    settings = {**settings_of(predictor, protocol), "scoring": SCORING}
     evaluate = partial(score_points, load, protocol=protocol)
     results = score_sets("points", sets, evaluate, settings, running)
     floors = []
     if baselines:
+        scoring = {"scoring": BASELINE_SCORING}
         evaluate_floors = partial(evaluate_baselines, limit=limit, seed=seed)
-        floors = score_sets("baselines", sets, evaluate_floors, {}, running)
-    written = write_points(out, results, floors, model=model, closer=predictor.looks_closer)
+        floors = score_sets("baselines", sets, evaluate_floors, scoring, running)
+    written = write_points(
+        out, results, floors, model=model, closer=predictor.looks_closer, origin=origin
+    )
     typer.echo(points_table(results, floors), nl=False)
     if comparison := beside_known(results):
         typer.echo(f"\n{comparison}", nl=False)

@@ -16,6 +16,7 @@ from segloop.cli.evaluate.running import (
     RedoOption,
     Running,
     SeedOption,
+    describe_run,
     loader,
     open_sets,
     score_sets,
@@ -66,6 +67,7 @@ def evaluate_proposals(
       segloop evaluate proposals lvis_v1_val.json=val2017 -o scores
     """
     from segloop.cli.results import prepare_folder
+    from segloop.evaluate.proposals import SCORING
     from segloop.evaluate.proposals import evaluate_proposals as score_proposals
     from segloop.evaluate.report import proposals_table, write_proposals
 
@@ -77,13 +79,20 @@ def evaluate_proposals(
     generate = _generator(load, points_per_side, filters=filters, single=single)
     ranking: Literal["random", "quality"] = "random" if single else "quality"
     prepare_folder(out)
+    origin = describe_run(model, device, sets)
     evaluate = partial(
         score_proposals, generate, model=spec.identity, ranking=ranking, limit=limit, seed=seed
     )
     how = {"model": spec.identity, "outputs": generate.outputs, "ranking": ranking, "seed": seed}
-    settings = {**how, **asdict(generate.config)}
+    settings = {**how, "scoring": SCORING, **asdict(generate.config)}
     results = score_sets("proposals", sets, evaluate, settings, Running(out, jobs, redo))
-    written = write_proposals(out, results, generate.config)
+    written = write_proposals(
+        out,
+        results,
+        generate.config,
+        outputs="single" if single else "three",
+        origin=origin,
+    )
     typer.echo(proposals_table(results), nl=False)
     typer.echo(f"\n{written}")
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
     from segloop.data.sample import SampleSet
+    from segloop.evaluate.conditions import Origin
     from segloop.evaluate.run import Journal
     from segloop.evaluate.truth import Progress
     from segloop.predict.predictor import Predictor
@@ -60,11 +61,12 @@ _READ_BYTES = 1 << 30
 
 @dataclass(frozen=True)
 class EvaluationSet(Generic[Dataset]):
-    """A dataset under its name, and a stamp that is another when its files have changed."""
+    """A dataset under its name, a stamp that is another when its files have changed, and where it was read from."""
 
     name: str
     samples: Dataset
     stamp: str
+    path: str = ""
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,9 @@ def _open_sa1b(text: str) -> list[EvaluationSet[SampleSet]]:
     from segloop.data.sa1b import find_sa1b, open_sa1b
 
     opened = [(path, open_sa1b(path)) for path in find_sa1b([text])]
-    return [EvaluationSet(dataset.name, dataset, _stamp(path)) for path, dataset in opened]
+    return [
+        EvaluationSet(dataset.name, dataset, _stamp(path), str(path)) for path, dataset in opened
+    ]
 
 
 def _stamp(path: str | Path) -> str:
@@ -128,7 +132,8 @@ def _open_instances(annotations: Path, images: Path) -> EvaluationSet[SampleSet]
     from segloop.data.lvis import open_instances
 
     dataset = open_instances(annotations, images)
-    return EvaluationSet(dataset.name, dataset, stamp_of([annotations, images]))
+    stamp = stamp_of([annotations, images])
+    return EvaluationSet(dataset.name, dataset, stamp, f"{annotations}={images}")
 
 
 def _open_named(name: str, folder: str, seed: int) -> EvaluationSet[SampleSet]:
@@ -136,9 +141,8 @@ def _open_named(name: str, folder: str, seed: int) -> EvaluationSet[SampleSet]:
 
     listed = open_set(name, folder, seed=seed)
     truths = (repr(entry.truth) for entry in listed.entries)
-    return EvaluationSet(
-        listed.name, listed, stamp_of([entry.image for entry in listed.entries], truths)
-    )
+    stamp = stamp_of([entry.image for entry in listed.entries], truths)
+    return EvaluationSet(listed.name, listed, stamp, folder)
 
 
 def stamp_of(paths: Iterable[Path], notes: Iterable[str] = ()) -> str:
@@ -171,6 +175,19 @@ def loader(
     if threads is None and jobs > 1:
         threads = max(1, (os.cpu_count() or 1) // jobs)
     return partial(load, model, device=device, threads=threads, closer=closer)
+
+
+def describe_run(model: str, device: str, sets: Sequence[EvaluationSet[Any]]) -> Origin:
+    """What a run starts with, once its model and its sets are open."""
+    from segloop.evaluate.conditions import (
+        DataOrigin,
+        Origin,
+        describe_conditions,
+        describe_device,
+    )
+
+    data = tuple(DataOrigin(one.name, one.path, one.stamp) for one in sets)
+    return Origin(model, describe_device(device), data, describe_conditions())
 
 
 def settings_of(predictor: Predictor, protocol: DataclassInstance) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from segloop.cli.evaluate.running import (
     RedoOption,
     Running,
     SeedOption,
+    describe_run,
     loader,
     open_sets,
     score_sets,
@@ -83,12 +84,13 @@ def evaluate_text(
     spec = load().spec
     vocabularies = _vocabularies(sets, spec, vectors, device, template)
     prepare_folder(out)
+    origin = describe_run(model, device, sets)
     running = Running(out, jobs, redo)
     results = [
         _score(load, spec.identity, one, vocabulary, protocol, running)
         for one, vocabulary in zip(sets, vocabularies, strict=True)
     ]
-    written = write_text(out, results, vectors)
+    written = write_text(out, results, vectors, origin)
     typer.echo(text_table(results), nl=False)
     typer.echo(f"\n{written}")
 
@@ -122,11 +124,12 @@ def _score(
     protocol: TextProtocol,
     running: Running,
 ) -> TextResult:
+    from segloop.evaluate.text import SCORING
     from segloop.evaluate.text import evaluate_text as score_text
 
     evaluate = partial(score_text, load, vocabulary=vocabulary, protocol=protocol)
     # Which images are scored changes no score.
     settings = {**asdict(protocol), "limit": None}
-    settings |= {"model": identity, "vocabulary": vocabulary.identity}
+    settings |= {"model": identity, "vocabulary": vocabulary.identity, "scoring": SCORING}
     (result,) = score_sets("text", [one], evaluate, settings, running)
     return result

@@ -36,9 +36,12 @@ def result(samples, scripted, rectangle) -> InstancesResult:
 
 
 def test_the_table_has_precision_and_iou(result: InstancesResult) -> None:
-    head, line = (row.split() for row in instances_table([result]).splitlines())
+    rows = instances_table([result]).splitlines()
+    head, line, *published = (row.split() for row in rows)
     assert head[:7] == ["dataset", "images", "boxes", "noise", "AP", "95%", "AP50"]
     assert line[:4] == ["drawn", "2", "2", "0"]
+    sam = "published on COCO: SAM ViT-H, boxes of ViTDet-H 0.465 0.308 0.510 0.617"
+    assert " ".join(published[1]) == sam
     # Found at IoU .5 both, above only the first.
     assert line[6] == "1.000"
     assert 0.45 < float(line[4]) < 0.65

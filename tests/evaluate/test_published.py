@@ -3,13 +3,16 @@ from __future__ import annotations
 import pytest
 from pydantic import TypeAdapter
 
+from segloop.evaluate.points import PointsProtocol, PointsResult
 from segloop.evaluate.published import (
     SAM,
     Comparison,
     SetScore,
     beside_published,
+    compare_results,
     published_table,
 )
+from segloop.evaluate.truth import Counts
 
 
 def test_scores_stand_beside_the_published_differences() -> None:
@@ -38,6 +41,20 @@ def test_the_published_numbers_are_the_papers() -> None:
     assert sum(row.published_masks for row in comparison.rows) == 172_653
     assert [(model.one_click, model.five_clicks) for model in SAM] == [(58.1, 81.3), (55.9, 80.9)]
     assert comparison.mean is None
+
+
+def test_results_stand_beside_both_published_means(mask_scores) -> None:
+    def result(name: str, *click_ious: float) -> PointsResult:
+        scores = (mask_scores(click_ious=click_ious), mask_scores(click_ious=(0.4,)))
+        return PointsResult(name, "m", PointsProtocol(), Counts(1, 2), scores, 1.0)
+
+    comparison = compare_results([result("GTEA", 0.2, 0.6), result("IBD", 0.4), result("own", 1)])
+    assert comparison is not None
+    assert comparison.mean == pytest.approx(35)
+    assert comparison.five_clicks_mean == pytest.approx(45)
+    text = published_table(comparison)
+    assert "Mean of 2 of 23 sets: 35.0 (1 click), 45.0 (5 clicks)." in text
+    assert compare_results([result("own", 0.2)]) is None
 
 
 def test_a_run_of_all_sets_is_complete() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -9,10 +10,12 @@ import segloop
 from segloop.errors import InputError
 from segloop.evaluate.baselines import BaselineScores, BaselinesResult
 from segloop.evaluate.conditions import Conditions, DataOrigin, Device, Machine, Origin
+from segloop.evaluate.pages import as_markdown, report_tables
 from segloop.evaluate.points import PointsProtocol, PointsResult, Refinement
 from segloop.evaluate.proposals import ImageProposals, ProposalsResult
 from segloop.evaluate.recall import TruthScores
 from segloop.evaluate.report import points_table, proposals_table, write_points, write_proposals
+from segloop.evaluate.runs import read_run
 from segloop.evaluate.truth import Counts
 from segloop.predict.automatic import AutomaticConfig
 
@@ -133,10 +136,31 @@ def proposals() -> list[ProposalsResult]:
 
 
 def test_the_table_of_proposals(proposals):
-    head, row = (line.split() for line in proposals_table(proposals).splitlines())
+    head, row, *published = (line.split() for line in proposals_table(proposals).splitlines())
     assert head[:7] == ["dataset", "images", "masks", "AR@1000", "small", "medium", "large"]
     assert row == ["coco", "1", "2", "0.350", "0.600", "0.200", "-", "0.600", "1000", "2.5"]
+    assert " ".join(published[2]) == "published on LVIS v1 val: SAM ViT-H 0.593 0.455 0.816 0.869"
     assert proposals_table([]).startswith("dataset")
+
+
+def test_the_table_of_proposals_has_the_published_recall_by_frequency(proposals):
+    scores = (replace(proposals[0].scores[0], frequency="rare", found_in_frequency=0.5),)
+    table = proposals_table([replace(proposals[0], scores=scores)])
+    lines = [" ".join(line.split()) for line in table.splitlines()]
+    assert "coco rare 1 0.500" in lines
+    assert "published on LVIS v1 val: SAM ViT-H rare 0.658" in lines
+
+
+def test_points_on_a_set_of_the_paper_hold_what_is_published(results, tmp_path):
+    write_points(tmp_path, [replace(results[0], name="IBD")])
+    report = json.loads((tmp_path / "points.json").read_text())
+    assert report["published"]["five_clicks_mean"] == pytest.approx(90)
+    (row,) = (row for row in report["published"]["rows"] if row["name"] == "IBD")
+    assert row["title"].endswith("(layout unconfirmed)")
+    run = read_run(tmp_path)
+    page = as_markdown("points", report_tables([run], []), {})
+    assert "(layout unconfirmed) | 1 | 1 | 25.0 | 467 | 11953 | -0.3 |" in page
+    assert "Published for SAM ViT-H on all 23: 58.1 (1 click), 81.3 (5 clicks)." in page
 
 
 def test_written_proposals_hold_settings_summary_and_every_mask(proposals, tmp_path):

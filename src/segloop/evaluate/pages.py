@@ -8,10 +8,18 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from segloop.evaluate.comparison import Cell, Line
 from segloop.evaluate.groups import FEWEST_IMAGES, Grouping
 from segloop.evaluate.metrics import Estimate
 from segloop.evaluate.plots import Plot
+from segloop.evaluate.published import (
+    PUBLISHED_HEAD,
+    Comparison,
+    published_notes,
+    published_rows,
+)
 from segloop.evaluate.runs import Run
 
 _STYLE = """
@@ -51,7 +59,23 @@ def report_tables(
         tuple((line.dataset, line.measure, *map(_show_cell, line.cells)) for line in lines),
         _NOTE,
     )
-    return (compared, *_group_tables(groupings), _conditions(runs))
+    return (compared, *_group_tables(groupings), *_published_tables(runs), _conditions(runs))
+
+
+def _published_tables(runs: Sequence[Run]) -> list[Table]:
+    """Of runs on any of the paper's 23 sets, what was published on them."""
+    adapter = TypeAdapter(Comparison)
+    known = [(run, run.report["published"]) for run in runs if run.report.get("published")]
+    return [
+        Table(
+            f"{run.label} beside what is published",
+            PUBLISHED_HEAD,
+            published_rows(comparison),
+            " ".join(published_notes(comparison)),
+        )
+        for run, record in known
+        for comparison in (adapter.validate_python(record),)
+    ]
 
 
 def as_markdown(title: str, tables: Sequence[Table], plots: Mapping[str, Plot]) -> str:

@@ -19,6 +19,7 @@ from segloop.evaluate.baselines import BaselinesResult
 from segloop.evaluate.conditions import Origin, describe_conditions
 from segloop.evaluate.points import WEAR_PX, PointsResult
 from segloop.evaluate.proposals import ProposalsResult, ProposalsSummary, summarise_proposals
+from segloop.evaluate.published import compare_results
 from segloop.evaluate.summary import (
     Figure,
     PointsSummary,
@@ -78,8 +79,17 @@ def write_points(
         ],
         "mean_of_datasets": {figure.title: figure.value for figure in mean_of_datasets(summaries)},
         "baselines": [_baselines_record(result) for result in baselines],
+        "published": asdict(comparison) if (comparison := compare_results(results)) else None,
     }
     return write_report(Path(folder), report, rows, origin)
+
+
+# All, small, medium, large, and frequent, common, rare, of at most 1000 masks on LVIS v1 val: paper table 4.
+_PUBLISHED_RECALL = {
+    "ViTDet-H, trained on LVIS": ((0.630, 0.517, 0.808, 0.870), (0.631, 0.633, 0.583)),
+    "SAM ViT-H, single output": ((0.549, 0.428, 0.767, 0.744), (0.547, 0.598, 0.620)),
+    "SAM ViT-H": ((0.593, 0.455, 0.816, 0.869), (0.591, 0.639, 0.658)),
+}
 
 
 def proposals_table(results: Sequence[ProposalsResult]) -> str:
@@ -100,6 +110,8 @@ def proposals_table(results: Sequence[ProposalsResult]) -> str:
                 f"{summary.median_seconds:.1f}",
             ]
         )
+    for name, (recalls, _) in _PUBLISHED_RECALL.items():
+        rows.append([_published(name), "", "", *map(_show, recalls), "", "", ""])
     recall = f"AR@{results[0].max_proposals}" if results else "AR"
     titles = ["dataset", "images", "masks", recall, "small", "medium", "large"]
     table = format_columns([[*titles, "best IoU", "proposals", "seconds"], *rows])
@@ -109,8 +121,17 @@ def proposals_table(results: Sequence[ProposalsResult]) -> str:
         for one in summarise_proposals(result).frequencies
     ]
     if by_frequency:
+        by_frequency += [
+            [_published(name), frequency, "", _show(value)]
+            for name, (_, recalls) in _PUBLISHED_RECALL.items()
+            for frequency, value in zip(("frequent", "common", "rare"), recalls, strict=True)
+        ]
         table += "\n" + format_columns([["dataset", "categories", "masks", recall], *by_frequency])
     return table
+
+
+def _published(name: str) -> str:
+    return f"published on LVIS v1 val: {name}"
 
 
 def write_proposals(

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -22,9 +21,6 @@ from segloop.cli.evaluate.running import (
     settings_of,
 )
 from segloop.cli.options import CloserOption, DeviceOption, ModelOption, OutOption, ThreadsOption
-
-if TYPE_CHECKING:
-    from segloop.evaluate.points import PointsResult
 
 
 def evaluate_points(
@@ -67,6 +63,7 @@ def evaluate_points(
     from segloop.evaluate.baselines import evaluate_baselines
     from segloop.evaluate.points import SCORING, PointsProtocol
     from segloop.evaluate.points import evaluate_points as score_points
+    from segloop.evaluate.published import compare_results, published_table
     from segloop.evaluate.report import points_table, write_points
 
     first: Literal["center", "random"] = first_click  # type: ignore[assignment]  # checked there
@@ -89,26 +86,6 @@ def evaluate_points(
         out, results, floors, model=model, closer=predictor.looks_closer, origin=origin
     )
     typer.echo(points_table(results, floors), nl=False)
-    if comparison := beside_known(results):
-        typer.echo(f"\n{comparison}", nl=False)
+    if comparison := compare_results(results):
+        typer.echo(f"\n{published_table(comparison)}", nl=False)
     typer.echo(f"\n{written}")
-
-
-def beside_known(results: Sequence[PointsResult]) -> str:
-    """A table beside the published figures, where any of the paper's 23 sets was scored; otherwise nothing."""
-    from segloop.data.sets.registry import SETS
-    from segloop.evaluate.published import SetScore, beside_published, published_table
-    from segloop.evaluate.summary import summarise
-
-    known = {name.lower() for name in SETS}
-    scores = [
-        SetScore(
-            one.name,
-            summarise(one).clicks[0].iou.mean,
-            one.counts.num_images,
-            one.counts.num_masks,
-        )
-        for one in results
-        if one.name.lower() in known
-    ]
-    return published_table(beside_published(scores)) if scores else ""

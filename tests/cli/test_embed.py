@@ -98,6 +98,14 @@ def test_a_bad_image_stops_nothing(
 
 
 @pytest.mark.usefixtures("photos")
+def test_the_limit_of_pixels_is_the_callers(toy_export: ExportReport) -> None:
+    result = run(toy_export, "photos", "-o", "kept", "--max-pixels", 4000)
+    assert result.exit_code == 1
+    assert result.stdout.startswith("kept: 2 made, 0 there already, 1 failed, ")
+    assert "more than the limit of 4,000" in result.stderr
+
+
+@pytest.mark.usefixtures("photos")
 def test_a_folder_too_small_for_all_is_said(toy_export: ExportReport) -> None:
     run(toy_export, "photos/a.png", "-o", "one")
     (kept,) = Path("one").iterdir()

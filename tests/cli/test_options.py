@@ -10,6 +10,7 @@ from segloop.cli.everything import everything
 from segloop.cli.export import export
 from segloop.cli.options import parse_bytes
 from segloop.cli.segment import segment
+from segloop.data import image
 from segloop.errors import InputError
 
 
@@ -24,6 +25,10 @@ def test_commands_say_the_same_option_the_same_way() -> None:
         assert {name: hints[name] for name in shared} == shared
     for command in (everything, evaluate_points, export):
         assert get_type_hints(command, include_extras=True)["out"] == options.OutOption
+
+
+def test_the_limit_of_pixels_is_that_of_the_library() -> None:
+    assert options.MAX_PIXELS == image.MAX_PIXELS
 
 
 @pytest.mark.parametrize(

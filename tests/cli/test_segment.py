@@ -123,6 +123,19 @@ def test_a_rough_mask_is_a_prompt(toy_export: ExportReport, folder: Path) -> Non
     assert np.array_equal(decode_rle(Rle.from_json(record["segmentation"])), expected.masks[0])
 
 
+def test_the_limit_of_pixels_is_the_callers(toy_export: ExportReport, folder: Path) -> None:
+    small = run(toy_export, folder / "a.png", "--point", "9,9", "--max-pixels", 5399)
+    assert small.exit_code == 2
+    assert "more than the limit of 5,399" in small.stderr
+    arguments = ("--point", "9,9", "--mask", folder / "rough.png", "--max-pixels", 5400)
+    enough = run(toy_export, folder / "a.png", *arguments)
+    assert enough.exit_code == 0, enough.stderr
+    Image.new("1", (14_000, 8_000), 1).save(folder / "large.png")
+    arguments = ("--mask", folder / "large.png", "--max-pixels", 112_000_000)
+    large = run(toy_export, folder / "a.png", *arguments)
+    assert "mask is (8000, 14000)" in large.stderr
+
+
 def test_a_batch_encodes_each_image_once_and_keeps_ids(
     toy_export: ExportReport, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -341,7 +354,7 @@ def test_a_batch_keeps_its_lines_whole_beside_a_bar(toy_export: ExportReport, fo
 def test_ctrl_c_ends_in_one_line_after_what_had_failed(
     toy_export: ExportReport, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupt(*_: object) -> None:
+    def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(segloop.Predictor, "encode", interrupt)

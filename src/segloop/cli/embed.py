@@ -13,7 +13,9 @@ import typer
 from segloop.cli.console import INTERRUPTED, LOG_SECONDS, CommandError, progress_bar, say
 from segloop.cli.failures import Failure, noting_failures, tell_failures
 from segloop.cli.options import (
+    MAX_PIXELS,
     DeviceOption,
+    MaxPixelsOption,
     ModelOption,
     PathsArgument,
     ThreadsOption,
@@ -66,6 +68,7 @@ def embed(
     model: ModelOption = "default",
     device: DeviceOption = "cpu",
     threads: ThreadsOption = None,
+    max_pixels: MaxPixelsOption = MAX_PIXELS,
 ) -> None:
     r"""Encode images ahead of time.
 
@@ -92,7 +95,7 @@ def embed(
     cache = EmbeddingCache(place, max_memory_bytes=0, max_disk_bytes=max_bytes)
     outcome = Outcome()
     try:
-        _embed_all(predictor, cache, images, outcome)
+        _embed_all(predictor, cache, images, outcome, max_pixels)
     except KeyboardInterrupt as error:
         say(f"segloop: interrupted: {outcome}; the same command goes on from there")
         raise typer.Exit(INTERRUPTED) from error
@@ -124,22 +127,32 @@ def _prepare(folder: Path) -> None:
 
 
 def _embed_all(
-    predictor: Predictor, cache: EmbeddingCache, images: Sequence[ImageFile], outcome: Outcome
+    predictor: Predictor,
+    cache: EmbeddingCache,
+    images: Sequence[ImageFile],
+    outcome: Outcome,
+    max_pixels: int,
 ) -> None:
     with progress_bar("embedding", log_seconds=LOG_SECONDS) as bar:
         for number, image in enumerate(images):
             bar.update(number, len(images), str(outcome))
             with noting_failures(outcome.failures, image.label):
-                _embed(predictor, cache, image, outcome)
+                _embed(predictor, cache, image, outcome, max_pixels)
 
 
-def _embed(predictor: Predictor, cache: EmbeddingCache, image: ImageFile, outcome: Outcome) -> None:
+def _embed(
+    predictor: Predictor,
+    cache: EmbeddingCache,
+    image: ImageFile,
+    outcome: Outcome,
+    max_pixels: int,
+) -> None:
     from segloop.predict.cache import cache_key, image_id
 
     content = image.read()
     key = cache_key(predictor.spec.identity, image_id(content))
     is_there = cache.keeps(key)
-    packed = cache.get(key, lambda: predictor.encode(content, closer=False))
+    packed = cache.get(key, lambda: predictor.encode(content, max_pixels=max_pixels, closer=False))
     if not is_there and not cache.keeps(key):
         raise CommandError("cannot write there; the disk may be full, or --max-disk too small")
     outcome.num_bytes += len(packed)

@@ -31,6 +31,12 @@ ThreadsOption = Annotated[
     int | None,
     typer.Option("--threads", min=1, help="CPU threads; all by default.", show_default=False),
 ]
+MAX_PIXELS = 100_000_000
+"""As segloop.data.image has it, which takes long to load."""
+
+MaxPixelsOption = Annotated[
+    int, typer.Option("--max-pixels", min=1, help="Refuse larger images, before decoding them.")
+]
 CloserOption = Annotated[
     bool | None,
     typer.Option(

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segloop.cli.failures import Failure
+from segloop.cli.options import MAX_PIXELS
 from segloop.errors import InputError, shorten
 
 if TYPE_CHECKING:
@@ -45,8 +46,8 @@ class ObjectRequest:
     id: str | int | float | None = None
     origin: str = ""
 
-    def to_prompt(self) -> Prompt:
-        """The prompt, with its mask read; InputError where it makes no sense."""
+    def to_prompt(self, max_pixels: int = MAX_PIXELS) -> Prompt:
+        """The prompt, with its mask read, of max_pixels at most; InputError where it makes no sense."""
         from segloop.data.mask import load_mask
         from segloop.prompts.prompt import Prompt
 
@@ -54,7 +55,7 @@ class ObjectRequest:
             points_xy=[point[:2] for point in self.points] or None,
             labels=[point[2] for point in self.points] or None,
             box_xyxy=self.box,
-            mask=None if self.mask_path is None else load_mask(self.mask_path),
+            mask=None if self.mask_path is None else load_mask(self.mask_path, max_pixels),
         )
 
     def to_json(self) -> dict[str, Any]:

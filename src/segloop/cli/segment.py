@@ -14,7 +14,14 @@ import typer
 
 from segloop.cli.console import FAILED, progress_bar, say, write_results
 from segloop.cli.failures import Failure, noting_failures
-from segloop.cli.options import CloserOption, DeviceOption, ModelOption, ThreadsOption
+from segloop.cli.options import (
+    MAX_PIXELS,
+    CloserOption,
+    DeviceOption,
+    MaxPixelsOption,
+    ModelOption,
+    ThreadsOption,
+)
 from segloop.cli.prompting import ObjectRequest, read_requests, request_from_options
 from segloop.cli.results import (
     ImageResult,
@@ -69,11 +76,15 @@ AllMasksOption = Annotated[
 
 @dataclass(frozen=True)
 class Delivery:
-    """What is wanted of every image: where files go (None: nowhere), whether all masks, and the inputs to spare."""
+    """What is wanted of every image: where files go (None: nowhere), whether all masks, and the inputs to spare.
+
+    max_pixels: of an image or mask that is read.
+    """
 
     folder: Path | None
     all_masks: bool
     inputs: frozenset[Path]
+    max_pixels: int
 
 
 @dataclass(frozen=True)
@@ -97,6 +108,7 @@ def segment(
     closer: CloserOption = None,
     device: DeviceOption = "cpu",
     threads: ThreadsOption = None,
+    max_pixels: MaxPixelsOption = MAX_PIXELS,
 ) -> None:
     r"""Segment what points, a box or a rough mask show.
 
@@ -125,7 +137,7 @@ def segment(
     if out is not None:
         prepare_folder(out)
     inputs = (path for one in requests for path in (one.image_path, one.mask_path) if path)
-    delivery = Delivery(out, all_masks, frozenset(inputs))
+    delivery = Delivery(out, all_masks, frozenset(inputs), max_pixels)
 
     @cache
     def predictor() -> Predictor:
@@ -204,11 +216,11 @@ def _segment_image(
     """Segment one image and write its pictures: a line for each mask, and which objects could not be asked for."""
     from segloop.data.image import load_image
 
-    pixels = load_image(job.path)
-    requests, prompts, failures = _usable(job, pixels)
+    pixels = load_image(job.path, delivery.max_pixels)
+    requests, prompts, failures = _usable(job, pixels, delivery.max_pixels)
     if not requests:
         return [], failures
-    result = _answer(pixels, requests, prompts, predictor(), delivery.all_masks)
+    result = _answer(pixels, requests, prompts, predictor(), delivery)
     files = None
     if delivery.folder is not None:
         files = write_pictures(
@@ -222,13 +234,13 @@ def _segment_image(
 
 
 def _usable(
-    job: ImageJob, pixels: ImageArray
+    job: ImageJob, pixels: ImageArray, max_pixels: int
 ) -> tuple[list[ObjectRequest], list[Prompt], list[Failure]]:
     requests, prompts, failures = [], [], []
     height, width = pixels.shape[:2]
     for request in job.requests:
         try:
-            prompt = request.to_prompt()
+            prompt = request.to_prompt(max_pixels)
             prompt.check_inside((height, width))
         except InputError as error:
             failures.append(Failure(request.origin, str(error)))
@@ -243,10 +255,10 @@ def _answer(
     requests: Sequence[ObjectRequest],
     prompts: Sequence[Prompt],
     predictor: Predictor,
-    all_masks: bool,
+    delivery: Delivery,
 ) -> ImageResult:
-    embedding = predictor.encode(pixels)
-    masks = predictor.segment(embedding, prompts, outputs="three" if all_masks else "best")
+    embedding = predictor.encode(pixels, max_pixels=delivery.max_pixels)
+    masks = predictor.segment(embedding, prompts, outputs="three" if delivery.all_masks else "best")
     return ImageResult(pixels, embedding.frame, requests, best_first(masks), predictor.spec.name)
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from segloop.evaluate.points import PointsProtocol, PointsResult
 from segloop.evaluate.proposals import ImageProposals, ProposalsResult
 from segloop.evaluate.recall import TruthScores
 from segloop.evaluate.report import write_points, write_proposals
-from segloop.evaluate.runs import Tally, read_run
+from segloop.evaluate.runs import Tally, read_run, read_runs
 from segloop.evaluate.truth import Counts
 from segloop.predict.automatic import AutomaticConfig
 
@@ -169,5 +170,24 @@ def test_what_is_no_result_is_refused(points: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is not a result of segloop evaluate points"):
         read_run(points)
     (points / "edges.json").write_text("{}")
-    with pytest.raises(InputError, match="several results"):
+    with pytest.raises(
+        InputError, match=r"several results: name one of .*points\.json, .*edges\.json"
+    ):
         read_run(points)
+
+
+def test_results_in_folders_of_one_name_are_known_by_their_paths(
+    points: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "after" / "first"
+    shutil.copytree(points, other)
+    assert [run.label for run in read_runs([points, other])] == [str(points), str(other)]
+    assert [run.label for run in read_runs([points])] == ["first"]
+
+
+def test_of_several_results_in_a_folder_one_can_be_named(points: Path) -> None:
+    alone = read_run(points)
+    (points / "edges.json").write_text("{}")
+    assert read_run(points / "points.json") == alone
+    with pytest.raises(InputError, match="holds no result of segloop evaluate"):
+        read_run(points / "text.json")

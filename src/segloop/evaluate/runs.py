@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -86,14 +86,16 @@ class Run:
 
 
 def read_run(folder: str | Path) -> Run:
-    """Read the result in a folder; InputError where there is none, several, or one that is damaged."""
+    """Read the result in a folder, or the TASK.json named; InputError where there is none, several, or a damaged one."""
     place = Path(folder)
     found = [task for task in TASKS if (place / f"{task}.json").is_file()]
+    if place.suffix == ".json" and place.stem in TASKS and place.is_file():
+        place, found = place.parent, [place.stem]
     if not found:
         raise InputError(f"{place} holds no result of segloop evaluate ({', '.join(TASKS)})")
     if len(found) > 1:
         raise InputError(
-            f"{place} holds several results ({', '.join(found)}): keep one to a folder"
+            f"{place} holds several results: name one of {', '.join(str(place / f'{task}.json') for task in found)}"
         )
     (task,) = found
     report = _read(place / f"{task}.json")
@@ -103,6 +105,14 @@ def read_run(folder: str | Path) -> Run:
     scores = tuple(one for one in entries if isinstance(one, RunScore))
     tallies = tuple(one for one in entries if isinstance(one, Tally))
     return Run(place.name or str(place), task, report, scores, tallies)
+
+
+def read_runs(folders: Sequence[str | Path]) -> list[Run]:
+    """Read several results as read_run does; those in folders of one name are known by the paths that were given."""
+    runs = [read_run(folder) for folder in folders]
+    if len({run.label for run in runs}) == len(runs):
+        return runs
+    return [replace(run, label=str(place)) for run, place in zip(runs, folders, strict=True)]
 
 
 def named(measure: str, condition: str) -> str:

@@ -56,7 +56,7 @@ def evaluate_edges(
 
     [bold]Example[/bold]
 
-      segloop evaluate edges BSR/BSDS500/data -o scores --jobs 4
+      segloop evaluate edges BSR/BSDS500/data -o scores/edges --jobs 4
     """
     from segloop.cli.results import prepare_folder
     from segloop.data.bsds import open_bsds

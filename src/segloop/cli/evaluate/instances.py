@@ -68,8 +68,8 @@ def evaluate_instances(
 
     [bold]Examples[/bold]
 
-      segloop evaluate instances coco.tar -o scores --noise 0,0.05,0.1,0.2
-      segloop evaluate instances instances_val2017.json=val2017 --boxes vitdet.json -o scores
+      segloop evaluate instances coco.tar -o scores/instances --noise 0,0.05,0.1,0.2
+      segloop evaluate instances instances_val2017.json=val2017 --boxes vitdet.json -o scores/instances
     """
     from segloop.cli.results import prepare_folder
     from segloop.evaluate.instance_report import instances_table, write_instances

@@ -55,8 +55,8 @@ def evaluate_points(
 
     [bold]Example[/bold]
 
-      segloop evaluate points coco.tar davis.tar -o scores --jobs 2
-      segloop evaluate points BBBC038v1=dsb2018 TimberSeg=timberseg -o scores
+      segloop evaluate points coco.tar davis.tar -o scores/points --jobs 2
+      segloop evaluate points BBBC038v1=dsb2018 TimberSeg=timberseg -o scores/points
     """
     from segloop.cli.results import prepare_folder
     from segloop.evaluate.baselines import SCORING as BASELINE_SCORING

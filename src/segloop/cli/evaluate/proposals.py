@@ -63,8 +63,8 @@ def evaluate_proposals(
 
     [bold]Examples[/bold]
 
-      segloop evaluate proposals coco.tar -o scores --limit 20 --jobs 2
-      segloop evaluate proposals lvis_v1_val.json=val2017 -o scores
+      segloop evaluate proposals coco.tar -o scores/proposals --limit 20 --jobs 2
+      segloop evaluate proposals lvis_v1_val.json=val2017 -o scores/proposals
     """
     from segloop.cli.results import prepare_folder
     from segloop.evaluate.proposals import SCORING

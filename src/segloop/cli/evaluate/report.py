@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 FoldersArgument = Annotated[
     list[Path],
     typer.Argument(
-        metavar="FOLDER...",
+        metavar="FOLDER|TASK.json...",
         help="Results of one evaluation; the first is what the others are held against.",
         show_default=False,
     ),
@@ -82,20 +82,20 @@ def evaluate_report(
 
     [bold]Examples[/bold]
 
-      segloop evaluate report before after -o report
-      segloop evaluate report scores -o report --by size
-      segloop evaluate report scores -o report --data davis.tar
-      segloop evaluate report scores -o report --groups people.csv
+      segloop evaluate report before/points after/points -o report
+      segloop evaluate report scores/points -o report --by size
+      segloop evaluate report scores/points -o report --data davis.tar
+      segloop evaluate report scores/points -o report --groups people.csv
     """
     from segloop.cli.results import prepare_folder
     from segloop.evaluate.comparison import compare_runs, group_scores
     from segloop.evaluate.pages import as_html, as_markdown, report_tables
     from segloop.evaluate.plots import draw_plots
     from segloop.evaluate.report import write_text
-    from segloop.evaluate.runs import read_run
+    from segloop.evaluate.runs import read_runs
 
     group_of = _group_of(by, groups)
-    runs = [read_run(folder) for folder in folders]
+    runs = read_runs(folders)
     lines = compare_runs(runs, seed)
     groupings = (
         [one for run in runs for one in group_scores(run, group_of, seed)] if group_of else []

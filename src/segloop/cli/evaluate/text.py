@@ -71,7 +71,7 @@ def evaluate_text(
 
     [bold]Example[/bold]
 
-      segloop evaluate text coco.tar --model text.safetensors -o scores
+      segloop evaluate text coco.tar --model text.safetensors -o scores/text
     """
     from segloop.cli.results import prepare_folder
     from segloop.evaluate.text import TextProtocol

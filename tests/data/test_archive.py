@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import json
+import os
 import pickle
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from segloop.data.archive import Member, tar_members
+from segloop.data.archive import INDEX_SUFFIX, Member, parse_index, scan_tar, tar_members
+from segloop.data.remote import write_index
 from segloop.errors import InputError
 
 Writer = Callable[..., Path]
@@ -42,3 +46,52 @@ def test_a_tar_that_is_cut_or_packed_is_refused(write_tar: Writer) -> None:
 def test_a_tar_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"none\.tar: No such file"):
         tar_members(tmp_path / "none.tar")
+
+
+def test_an_index_beside_a_tar_spares_the_walk(
+    write_tar: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_tar({"a.jpg": b"one", "b.jpg": b"three"})
+    walked = tar_members(path)
+    write_index(path)
+    monkeypatch.setattr(tarfile, "open", None)
+    assert tar_members(path) == walked
+    with pytest.raises(TypeError):
+        scan_tar(path)
+
+
+def test_an_index_of_another_state_of_the_tar_is_not_believed(write_tar: Writer) -> None:
+    path = write_tar({"a.jpg": b"one"})
+    index = write_index(path)
+    write_tar({"b.jpg": b"two"})  # as large as the one before
+    seconds = index.stat().st_mtime
+    os.utime(path, (seconds + 5, seconds + 5))
+    assert list(tar_members(path)) == ["b.jpg"]
+    write_index(path)
+    os.utime(index, (seconds + 5, seconds + 5))
+    index.write_text(index.read_text().replace("b.jpg", "c.jpg"))
+    os.utime(index, (seconds + 5, seconds + 5))
+    assert list(tar_members(path)) == ["c.jpg"], "as old as the tar: believed"
+    with path.open("ab") as stream:
+        stream.write(bytes(tarfile.RECORDSIZE))
+    os.utime(path, (seconds, seconds))
+    assert list(tar_members(path)) == ["b.jpg"], "newer, of another size"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{",
+        "[]",
+        json.dumps({"size": 10}),
+        json.dumps({"size": 10, "members": [["a.jpg", 1]]}),
+        json.dumps({"size": 10, "members": [["a.jpg", 8, 3]]}),
+        json.dumps({"size": 10, "members": [["a.jpg", -1, 3]]}),
+    ],
+)
+def test_what_is_no_index_is_none(write_tar: Writer, content: str) -> None:
+    path = write_tar({"a.jpg": b"one"})
+    (path.parent / f"{path.name}{INDEX_SUFFIX}").write_text(content)
+    assert list(tar_members(path)) == ["a.jpg"]
+    with pytest.raises(ValueError, match=r"."):
+        parse_index(content)

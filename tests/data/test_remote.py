@@ -18,9 +18,8 @@ import fsspec.registry  # noqa: F401  the module, which fsspec hides behind a ta
 import pytest
 
 import segloop.data.remote as remote
-from segloop.data.archive import tar_members
+from segloop.data.archive import INDEX_SUFFIX, tar_members
 from segloop.data.remote import (
-    INDEX_SUFFIX,
     RemoteMember,
     is_remote,
     remote_matches,

@@ -17,11 +17,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from segloop.data.archive import tar_members
+from segloop.data.archive import INDEX_SUFFIX, parse_index, scan_tar
 from segloop.data.caches import cache_folder
 from segloop.errors import InputError
 
-INDEX_SUFFIX = ".index.json"
 _ATTEMPTS = 4
 _FIRST_PAUSE_SECONDS = 0.2
 _BLOCK_BYTES = 1 << 20
@@ -92,9 +91,9 @@ def remote_tar_members(address: str) -> dict[str, RemoteMember]:
 
 
 def write_index(path: str | Path) -> Path:
-    """Write NAME.tar.index.json beside a local tar, to be published with it; spares readers the walk through its headers."""
+    """Write NAME.tar.index.json beside a local tar; spares readers, here or where both are published, the walk through it."""
     tar = Path(path)
-    members = [[name, one.offset, one.size] for name, one in tar_members(tar).items()]
+    members = [[name, one.offset, one.size] for name, one in scan_tar(tar).items()]
     target = tar.with_name(tar.name + INDEX_SUFFIX)
     partial = target.with_name(target.name + ".partial")
     try:
@@ -114,18 +113,14 @@ def _published_members(address: str, size: int) -> list[list[Any]] | None:
     except OSError as error:
         raise InputError(f"cannot read {beside}: {error.strerror or error}") from error
     try:
-        record = json.loads(content)
-        stored, members = (
-            int(record["size"]),
-            [[str(n), int(a), int(s)] for n, a, s in record["members"]],
-        )
-    except (KeyError, TypeError, ValueError) as error:
+        index = parse_index(content)
+    except ValueError as error:
         raise InputError(f"{beside} is no index of a tar; make it anew or take it away") from error
-    if stored != size:
+    if index.size != size:
         raise InputError(
-            f"{beside} is of a tar of {stored} bytes, {address} has {size}; make it anew or take it away"
+            f"{beside} is of a tar of {index.size} bytes, {address} has {size}; make it anew or take it away"
         )
-    return members
+    return [list(member) for member in index.members]
 
 
 def _scanned_members(address: str) -> list[list[Any]]:

@@ -35,6 +35,8 @@ MISTAKES: dict[str, tuple[tuple[str, ...], str]] = {
     "negative point": (("a.png", "--point", "-5,9"), "point -5,9 lies outside"),
     "half a point": (("a.png", "--point", "9"), "is not x,y"),
     "word for a point": (("a.png", "--point", "left,9"), "is not x,y"),
+    "endless point": (("a.png", "--point", "1e39,10"), "all finite and of 1e+09 at most"),
+    "endless box": (("a.png", "--box", "0,0,1e39,1e30"), "all finite and of 1e+09 at most"),
     "label of a point": (("a.png", "--point", "9,9,2"), "label must be 1"),
     "empty box": (("a.png", "--box", "9,9,9,20"), "box 9,9,9,20 is empty"),
     "box outside": (("a.png", "--box", "900,9,950,20"), "lies outside the image"),

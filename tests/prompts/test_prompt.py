@@ -143,6 +143,9 @@ def test_only_a_lone_point_is_ambiguous(prompt: Prompt, is_ambiguous: bool) -> N
         ({"box_xyxy": (5, 2, 5, 9)}, "is empty"),
         ({"box_xyxy": (1, 9, 5, 2)}, "is empty"),
         ({"box_xyxy": (1, 2, float("inf"), 9)}, "finite"),
+        ({"points_xy": [(1e39, 10)]}, "of 1e\\+09 at most"),
+        ({"points_xy": [(10**400, 10)]}, "pairs"),
+        ({"box_xyxy": (0, 0, 1e38, 1e30)}, "of 1e\\+09 at most"),
         (
             {"text": np.array([1.0, np.nan], dtype=np.float32)},
             "text vector must be numbers, all finite",

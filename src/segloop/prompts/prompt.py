@@ -17,6 +17,8 @@ from segloop.geometry.frames import BoolArray, FloatArray, Frame
 
 PADDING, BACKGROUND, FOREGROUND, BOX_TOP_LEFT, BOX_BOTTOM_RIGHT = -1, 0, 1, 2, 3
 MASK_MAGNITUDE, BOX_MAGNITUDE = 8.0, 4.0
+LARGEST_NUMBER = 1e9
+"""More than any coordinate, and far from where 32-bit numbers overflow."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -239,12 +241,12 @@ def _floats(values: npt.ArrayLike | None, shape: tuple[int, ...], message: str) 
     if values is None:
         return np.zeros((0, 2), dtype=np.float32)
     try:
-        array = np.asarray(values, dtype=np.float32).reshape(shape)
-    except (TypeError, ValueError) as error:
+        exact = np.asarray(values, dtype=np.float64).reshape(shape)
+    except (TypeError, ValueError, OverflowError) as error:
         raise InputError(message) from error
-    if not np.isfinite(array).all():
-        raise InputError(f"{message}, all finite")
-    return array
+    if not (np.abs(exact) <= LARGEST_NUMBER).all():
+        raise InputError(f"{message}, all finite and of {LARGEST_NUMBER:g} at most")
+    return exact.astype(np.float32)
 
 
 def _box(values: npt.ArrayLike) -> FloatArray:

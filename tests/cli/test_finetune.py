@@ -113,6 +113,24 @@ def test_what_was_tuned_is_exported_on_request(
     assert all(torch.equal(value, tuned[name]) for name, value in model.state_dict().items())
 
 
+def test_the_exported_graphs_give_the_masks_of_the_tuned_model(
+    shapes: Path, start: Path, tmp_path: Path
+) -> None:
+    """The one export here that is real: from labels to graphs, and from both forms the same mask."""
+    out = tmp_path / "mine"
+    common = ("--data", shapes, "--model", start, "--steps", 2, "--hold-out", 0)
+    result = run(*common, "--method", "full", "-o", out, "--export")
+    assert result.exit_code == 0, result.output
+    prompt = segloop.Prompt(box_xyxy=(12, 10, 31, 40))
+    untaught, tuned, exported = (
+        predictor.segment(predictor.encode(shapes / "shape_1.jpg"), prompt)
+        for predictor in map(segloop.load, (start, out / "model.safetensors", out / "onnx"))
+    )
+    np.testing.assert_array_equal(exported.masks, tuned.masks)
+    np.testing.assert_allclose(exported.logits, tuned.logits, atol=1e-4)
+    assert (untaught.masks != tuned.masks).any(), "two steps leave a trace"
+
+
 def test_all_images_are_trained_on_where_others_or_none_are_for_the_test(
     shapes: Path, start: Path, tmp_path: Path
 ) -> None:

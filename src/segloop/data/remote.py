@@ -91,7 +91,7 @@ def remote_tar_members(address: str) -> dict[str, RemoteMember]:
 
 
 def write_index(path: str | Path) -> Path:
-    """Write NAME.tar.index.json beside a local tar; spares readers, here or where both are published, the walk through it."""
+    """Write NAME.tar.index.json beside a local tar; spares readers, here or where both lie later, the walk through it."""
     tar = Path(path)
     members = [[name, one.offset, one.size] for name, one in scan_tar(tar).items()]
     target = tar.with_name(tar.name + INDEX_SUFFIX)

@@ -75,13 +75,10 @@ def evaluate_edges(
     evaluate = partial(score_edges, load, model=identity, config=config, limit=limit, seed=seed)
     settings = {"model": identity, "scoring": SCORING, **asdict(config)}
     results = score_sets("edges", sets, evaluate, settings, running)
-    if operators:
-        for name in ("Sobel", "Canny"):
-            score = partial(evaluate_operator, operator=name, limit=limit, seed=seed)
-            task = f"edges-{name.lower()}"
-            results += score_sets(
-                task, sets, score, {"operator": name, "scoring": SCORING}, running
-            )
+    for name in ("Sobel", "Canny") if operators else ():
+        score = partial(evaluate_operator, operator=name, limit=limit, seed=seed)
+        settings = {"operator": name, "scoring": SCORING}
+        results += score_sets(f"edges-{name.lower()}", sets, score, settings, running)
     written = write_edges(out, results, config, origin)
     typer.echo(edges_table(results), nl=False)
     typer.echo(f"\n{written}")

@@ -83,8 +83,7 @@ def evaluate_instances(
     predictor = load()
     prepare_folder(out)
     origin = describe_run(model, device, sets)
-    known = stamp_of([Path(boxes)]) if Path(boxes).exists() else boxes
-    settings = {**settings_of(predictor, protocol), "boxes": known, "scoring": SCORING}
+    settings = {**settings_of(predictor, protocol), "boxes": _known(boxes), "scoring": SCORING}
     results = []
     for one, found in zip(sets, opened, strict=True):
         evaluate = partial(score_instances, load, boxes=found, protocol=protocol)
@@ -92,8 +91,12 @@ def evaluate_instances(
     written = write_instances(
         out, results, boxes, model=model, closer=predictor.looks_closer, origin=origin
     )
-    typer.echo(instances_table(results), nl=False)
-    typer.echo(f"\n{written}")
+    typer.echo(f"{instances_table(results)}\n{written}")
+
+
+def _known(boxes: str) -> str:
+    """What tells these boxes from others in the journal."""
+    return stamp_of([Path(boxes)]) if Path(boxes).exists() else boxes
 
 
 def _levels(text: str) -> tuple[float, ...]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from segloop.cli.evaluate.running import (
     DataArgument,
+    EvaluationSet,
     JobsOption,
     LimitOption,
     RedoOption,
@@ -21,6 +23,10 @@ from segloop.cli.evaluate.running import (
     settings_of,
 )
 from segloop.cli.options import CloserOption, DeviceOption, ModelOption, OutOption, ThreadsOption
+
+if TYPE_CHECKING:
+    from segloop.data.sample import SampleSet
+    from segloop.evaluate.baselines import BaselinesResult
 
 
 def evaluate_points(
@@ -59,8 +65,6 @@ def evaluate_points(
       segloop evaluate points BBBC038v1=dsb2018 TimberSeg=timberseg -o scores/points
     """
     from segloop.cli.results import prepare_folder
-    from segloop.evaluate.baselines import SCORING as BASELINE_SCORING
-    from segloop.evaluate.baselines import evaluate_baselines
     from segloop.evaluate.points import SCORING, PointsProtocol
     from segloop.evaluate.points import evaluate_points as score_points
     from segloop.evaluate.published import compare_results, published_table
@@ -77,11 +81,7 @@ def evaluate_points(
     settings = {**settings_of(predictor, protocol), "scoring": SCORING}
     evaluate = partial(score_points, load, protocol=protocol)
     results = score_sets("points", sets, evaluate, settings, running)
-    floors = []
-    if baselines:
-        scoring = {"scoring": BASELINE_SCORING}
-        evaluate_floors = partial(evaluate_baselines, limit=limit, seed=seed)
-        floors = score_sets("baselines", sets, evaluate_floors, scoring, running)
+    floors = _score_baselines(sets, limit, seed, running) if baselines else []
     written = write_points(
         out, results, floors, model=model, closer=predictor.looks_closer, origin=origin
     )
@@ -89,3 +89,12 @@ def evaluate_points(
     if comparison := compare_results(results):
         typer.echo(f"\n{published_table(comparison)}", nl=False)
     typer.echo(f"\n{written}")
+
+
+def _score_baselines(
+    sets: Sequence[EvaluationSet[SampleSet]], limit: int | None, seed: int, running: Running
+) -> list[BaselinesResult]:
+    from segloop.evaluate.baselines import SCORING, evaluate_baselines
+
+    evaluate = partial(evaluate_baselines, limit=limit, seed=seed)
+    return score_sets("baselines", sets, evaluate, {"scoring": SCORING}, running)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -67,7 +67,6 @@ def evaluate_proposals(
       segloop evaluate proposals lvis_v1_val.json=val2017 -o scores/proposals
     """
     from segloop.cli.results import prepare_folder
-    from segloop.evaluate.proposals import SCORING
     from segloop.evaluate.proposals import evaluate_proposals as score_proposals
     from segloop.evaluate.report import proposals_table, write_proposals
 
@@ -83,18 +82,20 @@ def evaluate_proposals(
     evaluate = partial(
         score_proposals, generate, model=spec.identity, ranking=ranking, limit=limit, seed=seed
     )
-    how = {"model": spec.identity, "outputs": generate.outputs, "ranking": ranking, "seed": seed}
-    settings = {**how, "scoring": SCORING, **asdict(generate.config)}
+    settings = _settings(generate, spec.identity, ranking, seed)
     results = score_sets("proposals", sets, evaluate, settings, Running(out, jobs, redo))
     written = write_proposals(
-        out,
-        results,
-        generate.config,
-        outputs="single" if single else "three",
-        origin=origin,
+        out, results, generate.config, outputs="single" if single else "three", origin=origin
     )
-    typer.echo(proposals_table(results), nl=False)
-    typer.echo(f"\n{written}")
+    typer.echo(f"{proposals_table(results)}\n{written}")
+
+
+def _settings(generate: ModelProposals, model: str, ranking: str, seed: int) -> dict[str, Any]:
+    """What an earlier run must have in common with this one for its scores to count."""
+    from segloop.evaluate.proposals import SCORING
+
+    how = {"model": model, "outputs": generate.outputs, "ranking": ranking, "seed": seed}
+    return {**how, "scoring": SCORING, **asdict(generate.config)}
 
 
 def _generator(

@@ -53,6 +53,8 @@ MISTAKES: dict[str, tuple[tuple[str, ...], str]] = {
     "unknown device": (("a.png", *POINT, "--model", "MODEL", "--device", "abacus"), "abacus"),
     "output is a file": (("a.png", *POINT, "-o", "text.jpg"), "-o text.jpg is a file"),
     "output below a file": (("a.png", *POINT, "-o", "text.jpg/out"), "cannot make the folder"),
+    "output without a name": (("a.png", *POINT, "-o", ""), "-o '' is no folder"),
+    "output to a dash": (("a.png", *POINT, "-o", "-"), "-o '-' is no folder"),
     "missing batch": (("--prompts", "none.jsonl"), "none.jsonl: no such file"),
     "empty batch": (("--prompts", "empty.jpg"), "is empty"),
     "batch and point": (("a.png", *POINT, "--prompts", "x.jsonl"), "leave out --point"),

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import get_type_hints
 
 import pytest
+import typer
 
 from segloop.cli import options
 from segloop.cli.evaluate.points import evaluate_points
@@ -25,6 +27,17 @@ def test_commands_say_the_same_option_the_same_way() -> None:
         assert {name: hints[name] for name in shared} == shared
     for command in (everything, evaluate_points, export):
         assert get_type_hints(command, include_extras=True)["out"] == options.OutOption
+
+
+def test_a_folder_has_a_name(capsys: pytest.CaptureFixture[str]) -> None:
+    assert options.folder_name("out") == Path("out")
+    for text in ("", "-"):
+        with pytest.raises(typer.Exit) as stopped:
+            options.folder_name(text)
+        assert stopped.value.exit_code == 2
+        assert capsys.readouterr().err == (
+            f"segloop: error: -o {text!r} is no folder: name one to write to\n"
+        )
 
 
 def test_the_limit_of_pixels_is_that_of_the_library() -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -134,6 +135,22 @@ def test_the_limit_of_pixels_is_the_callers(toy_export: ExportReport, folder: Pa
     arguments = ("--mask", folder / "large.png", "--max-pixels", 112_000_000)
     large = run(toy_export, folder / "a.png", *arguments)
     assert "mask is (8000, 14000)" in large.stderr
+
+
+def test_a_mask_without_a_pixel_is_told(
+    toy_export: ExportReport, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    segment = segloop.Predictor.segment
+
+    def draw_nothing(self: segloop.Predictor, *given: Any, **options: Any) -> MaskBatch:
+        found = segment(self, *given, **options)
+        return replace(found, masks=np.zeros_like(found.masks))
+
+    monkeypatch.setattr(segloop.Predictor, "segment", draw_nothing)
+    result = run(toy_export, folder / "a.png", "--point", "9,9", "--all-masks")
+    assert result.exit_code == 0
+    assert [record["area"] for record in records_of(result)] == [0, 0, 0]
+    assert result.stderr == f"segloop: {folder / 'a.png'}: 3 of 3 masks have no pixel\n"
 
 
 def test_a_batch_encodes_each_image_once_and_keeps_ids(

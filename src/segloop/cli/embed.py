@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from segloop.cli.console import INTERRUPTED, LOG_SECONDS, CommandError, progress_bar, say
+from segloop.cli.downloads import fetch_model
 from segloop.cli.failures import Failure, noting_failures, tell_failures
 from segloop.cli.options import (
     MAX_PIXELS,
@@ -19,6 +20,7 @@ from segloop.cli.options import (
     ModelOption,
     PathsArgument,
     ThreadsOption,
+    folder_name,
     parse_bytes,
 )
 from segloop.errors import InputError
@@ -33,6 +35,7 @@ FolderOption = Annotated[
     typer.Option(
         "--out",
         "-o",
+        parser=folder_name,
         metavar="FOLDER",
         help="Where to keep them; by default where segloop serve looks.",
         show_default=False,
@@ -91,6 +94,7 @@ def embed(
     images = find_images(paths).images
     place = folder or default_folder()
     _prepare(place)
+    fetch_model(model)
     predictor = load(model, device=device, threads=threads)
     cache = EmbeddingCache(place, max_memory_bytes=0, max_disk_bytes=max_bytes)
     outcome = Outcome()

@@ -20,6 +20,7 @@ from segloop.cli.console import (
     progress_bar,
     say,
 )
+from segloop.cli.downloads import fetch_model
 from segloop.cli.failures import Failure, noting_failures, tell_failures
 from segloop.cli.mask_files import FORMATS, WantedFiles, write_masks
 from segloop.cli.options import (
@@ -203,6 +204,7 @@ def everything(
 def _load(model: str, device: str, threads: int | None) -> Predictor:
     from segloop.predict.predictor import load
 
+    fetch_model(model)
     return load(model, device=device, threads=threads)
 
 

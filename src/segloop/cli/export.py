@@ -8,6 +8,7 @@ from typing import Annotated, cast
 import typer
 
 from segloop.cli.console import CommandError, require
+from segloop.cli.downloads import fetch_model
 from segloop.cli.options import OutOption
 
 
@@ -43,6 +44,7 @@ def export(
     from segloop.export.onnx import ExportError, export_onnx
     from segloop.weights.load import load_sam
 
+    fetch_model(model)
     file = weights_file(model)
     try:
         report = export_onnx(

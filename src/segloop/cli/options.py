@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from segloop.cli.console import one_line_errors
 from segloop.errors import InputError
 
 PathsArgument = Annotated[
@@ -45,8 +46,26 @@ CloserOption = Annotated[
         show_default=False,
     ),
 ]
+
+
+@one_line_errors
+def folder_name(text: str | Path) -> Path:
+    """The folder that -o names; the empty name would be the current folder, and - no standard output."""
+    if str(text) in ("", "-"):
+        raise InputError(f"-o {str(text)!r} is no folder: name one to write to")
+    return Path(text)
+
+
 OutOption = Annotated[
-    Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where to write.", show_default=False)
+    Path,
+    typer.Option(
+        "--out",
+        "-o",
+        parser=folder_name,
+        metavar="FOLDER",
+        help="Where to write.",
+        show_default=False,
+    ),
 ]
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from segloop.cli.console import FAILED, progress_bar, say, write_results
+from segloop.cli.downloads import fetch_model
 from segloop.cli.failures import Failure, noting_failures
 from segloop.cli.options import (
     MAX_PIXELS,
@@ -21,6 +22,7 @@ from segloop.cli.options import (
     MaxPixelsOption,
     ModelOption,
     ThreadsOption,
+    folder_name,
 )
 from segloop.cli.prompting import ObjectRequest, read_requests, request_from_options
 from segloop.cli.results import (
@@ -32,7 +34,7 @@ from segloop.cli.results import (
     unique_stems,
     write_pictures,
 )
-from segloop.errors import InputError
+from segloop.errors import InputError, shorten
 
 if TYPE_CHECKING:
     from segloop.data.image import ImageArray
@@ -67,7 +69,8 @@ PromptsOption = Annotated[
     ),
 ]
 PicturesOption = Annotated[
-    Path | None, typer.Option("--out", "-o", metavar="FOLDER", help="Write pictures here.")
+    Path | None,
+    typer.Option("--out", "-o", parser=folder_name, metavar="FOLDER", help="Write pictures here."),
 ]
 AllMasksOption = Annotated[
     bool, typer.Option("--all-masks", help="All three masks of each prompt, best first.")
@@ -143,6 +146,7 @@ def segment(
     def predictor() -> Predictor:
         from segloop.predict.predictor import load
 
+        fetch_model(model)
         return load(model, device=device, threads=threads, closer=closer)
 
     jobs = group_by_image(requests)
@@ -152,6 +156,7 @@ def segment(
             raise InputError(missed[0].why)
         write_results(lines)
         return
+    fetch_model(model)  # now, for its bar and that of the batch cannot be shown together
     _run_batch(jobs, predictor, delivery, failures)
 
 
@@ -270,8 +275,14 @@ def best_first(masks: MaskBatch) -> MaskBatch:
 
 
 def _result_lines(result: ImageResult, files: Sequence[MaskFiles] | None) -> list[str]:
+    records = mask_records(result, files)
+    num_empty = sum(not record["area"] for record in records)
+    if num_empty:
+        say(
+            f"segloop: {shorten(records[0]['image'])}: {num_empty} of {len(records)} masks have no pixel"
+        )
     lines = []
-    for row, record in enumerate(mask_records(result, files)):
+    for row, record in enumerate(records):
         if files is not None and sys.stdout.isatty():
             share = record["area"] / (result.image.shape[0] * result.image.shape[1])
             line = (

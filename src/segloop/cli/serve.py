@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from segloop.cli.console import CommandError, say
+from segloop.cli.downloads import fetch_model
 from segloop.cli.options import DeviceOption, ModelOption, ThreadsOption
 from segloop.errors import InputError
 
@@ -181,6 +182,7 @@ def _run(
     from segloop.predict.predictor import load
     from segloop.server.app import create_app
 
+    fetch_model(model)
     with closing(listen(settings.host, settings.port)) as listener:
         settings = replace(settings, port=listener.getsockname()[1])
         app = create_app(load(model, device=device, threads=threads), settings)

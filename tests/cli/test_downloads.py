@@ -23,7 +23,7 @@ def fetched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
         names.append(checkpoint.name)
 
     monkeypatch.setattr(catalog, "fetch", fetch)
-    monkeypatch.setattr(catalog, "cache_folder", lambda: tmp_path)
+    monkeypatch.setenv("SEGLOOP_CACHE", str(tmp_path))
     return names
 
 

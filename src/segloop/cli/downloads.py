@@ -12,7 +12,8 @@ def fetch_model(name: str) -> None:
 
     Raises WeightsError as segloop.weights.catalog.fetch does.
     """
-    from segloop.weights.catalog import CHECKPOINTS, cache_folder, fetch
+    from segloop.data.caches import cache_folder
+    from segloop.weights.catalog import CHECKPOINTS, fetch
 
     checkpoint = CHECKPOINTS.get(name)
     if checkpoint is None or (cache_folder() / checkpoint.file_name).is_file():

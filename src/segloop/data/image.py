@@ -57,7 +57,7 @@ class ImageHeader:
 
 def read_header(content: bytes, max_pixels: int = MAX_PIXELS) -> ImageHeader:
     """Look at encoded bytes without decoding; raises ImageError as load_image does, save for damage further on."""
-    with _opened(content) as image:
+    with _opened(content) as image, _quietly():
         _check_size(image.height, image.width, "the image data", max_pixels)
         orientation = _orientation(image)
         height, width = image.height, image.width

@@ -175,6 +175,13 @@ def test_groups_of_a_file(tmp_path: Path) -> None:
     group_of = by_file(table)
     assert group_of(score(1, 0.5)) == "old"
     assert group_of(score(1, 0.5, annotation_id=2)) == "young"
+    table.write_text("image,group,skin\n1,old,3\n2,young,5\n", encoding="utf-8-sig")
+    assert [by_file(table, "skin")(score(n, 0.5)) for n in (1, 2)] == ["3", "5"]
+    with pytest.raises(InputError, match="columns image, age"):
+        by_file(table, "age")
+    table.write_text("image,group\n1,old\n1,old\n2,old\n2,young\n")
+    with pytest.raises(InputError, match="has 2 in two groups, old and young"):
+        by_file(table)
     table.write_text("picture,class\n1,old\n")
     with pytest.raises(InputError, match="columns image, group"):
         by_file(table)

@@ -129,26 +129,30 @@ def by_size(score: RunScore) -> str | None:
     return None
 
 
-def by_file(path: str | Path) -> GroupOf:
-    """Groups from a table with commas: columns image and group, and annotation_id where masks of an image differ.
+def by_file(path: str | Path, column: str = "group") -> GroupOf:
+    """Groups from a table with commas: columns image and `column`, and annotation_id where masks of an image differ.
 
-    Raises InputError for a file that is no such table.
+    Raises InputError for a file that is no such table, or one that has an image or a mask in two groups.
     """
     try:
-        with Path(path).open(newline="", encoding="utf-8") as stream:
+        # With the mark that spreadsheets put in front, or without.
+        with Path(path).open(newline="", encoding="utf-8-sig") as stream:
             rows = list(csv.DictReader(stream))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path} cannot be read as a table: {error}") from error
-    if not rows or not {"image", "group"} <= rows[0].keys():
+    if not rows or not {"image", column} <= rows[0].keys():
         raise InputError(
-            f"{path} needs a first line with the columns image, group (and annotation_id)"
+            f"{path} needs a first line with the columns image, {column} (and annotation_id)"
         )
     has_ids = "annotation_id" in rows[0]
-    groups = {
-        (row["image"], row["annotation_id"] if has_ids else ""): row["group"]
-        for row in rows
-        if row["group"]
-    }
+    groups: dict[tuple[str, str], str] = {}
+    for row in rows:
+        if row[column]:
+            key = (row["image"], row["annotation_id"] if has_ids else "")
+            if groups.setdefault(key, row[column]) != row[column]:
+                raise InputError(
+                    f"{path} has {' '.join(key).strip()} in two groups, {groups[key]} and {row[column]}"
+                )
 
     def group_of(score: RunScore) -> str | None:
         return groups.get((score.image, str(score.annotation_id) if has_ids else ""))

@@ -42,6 +42,9 @@ GroupsOption = Annotated[
         show_default=False,
     ),
 ]
+ColumnOption = Annotated[
+    str, typer.Option(metavar="NAME", help="The column of --groups to split by.")
+]
 ScoredDataOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -68,6 +71,7 @@ def evaluate_report(
     out: OutOption,
     by: ByOption = None,
     groups: GroupsOption = None,
+    column: ColumnOption = "group",
     data: ScoredDataOption = None,
     model: ScoredModelOption = None,
     device: DeviceOption = "cpu",
@@ -94,7 +98,7 @@ def evaluate_report(
     from segloop.evaluate.report import write_text
     from segloop.evaluate.runs import read_runs
 
-    group_of = _group_of(by, groups)
+    group_of = _group_of(by, groups, column)
     runs = read_runs(folders)
     lines = compare_runs(runs, seed)
     groupings = (
@@ -131,7 +135,7 @@ def _sheets(
     return draw_sheets(runs, [one.samples for one in open_sets(data, seed)], load_scored)
 
 
-def _group_of(by: str | None, groups: Path | None) -> GroupOf | None:
+def _group_of(by: str | None, groups: Path | None, column: str) -> GroupOf | None:
     from segloop.evaluate.comparison import by_category, by_file, by_size
 
     known = {"category": by_category, "size": by_size}
@@ -140,5 +144,5 @@ def _group_of(by: str | None, groups: Path | None) -> GroupOf | None:
     if by is not None and by not in known:
         raise InputError(f"--by {by!r}: choose from {', '.join(known)}, or give --groups")
     if groups is not None:
-        return by_file(groups)
+        return by_file(groups, column)
     return known[by] if by else None

@@ -192,8 +192,8 @@ def describe_run(model: str, device: str, sets: Sequence[EvaluationSet[Any]]) ->
 
 def settings_of(predictor: Predictor, protocol: DataclassInstance) -> dict[str, Any]:
     """What an earlier run must have in common with this one for its scores to count: all but which images it scored."""
-    closer = predictor.looks_closer
-    return {"model": predictor.spec.identity, "closer": closer, **asdict(protocol), "limit": None}
+    how = {"closer": predictor.looks_closer, "tidies": predictor.tidies}
+    return {"model": predictor.spec.identity, **how, **asdict(protocol), "limit": None}
 
 
 def score_sets(

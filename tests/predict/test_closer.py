@@ -186,13 +186,13 @@ def test_windows_lie_about_what_the_prompt_shows(backend: Brightness) -> None:
         (175, 125, 226, 176),
     ]
     assert windows(Prompt(points_xy=[(0, 300)]), backend) == [(0, 200, 100, 300), (0, 250, 50, 300)]
-    assert windows(Prompt(box_xyxy=(200, 100, 220, 110)), backend) == [(170, 65, 250, 145)]
+    assert windows(Prompt(box_xyxy=(200, 100, 220, 110)), backend) == [(160, 55, 260, 155)]
     assert windows(Prompt(box_xyxy=(200, 100, 202, 102)), backend) == [(177, 77, 225, 125)]
     assert windows(Prompt(box_xyxy=(100, 100, 200, 200)), backend) == []
     mask = np.zeros((HEIGHT, WIDTH), dtype=np.bool_)
     mask[100:111, 200:221] = True
     clicked = Prompt(mask=mask, points_xy=[(205, 105)])
-    assert windows(clicked, backend) == [(170, 65, 250, 145)]
+    assert windows(clicked, backend) == [(160, 55, 260, 155)]
     assert windows(Prompt(mask=mask), backend) == []
 
 

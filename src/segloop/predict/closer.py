@@ -37,7 +37,7 @@ class CloserConfig:
     small: float = 0.2
     click_shares: tuple[float, ...] = (0.25, 0.125)
     fills: float = 0.2
-    margin: float = 4.0
+    margin: float = 5.0
     least_px: int = 48
     most: float = 0.8
 

@@ -323,3 +323,11 @@ def test_how_far_a_run_has_come() -> None:
     assert Outcome(num_images=3).standing(9, " without --redo") == (
         "3 of 9 images are done; the same command without --redo goes on from there"
     )
+
+
+@pytest.mark.usefixtures("photos")
+def test_the_limit_of_pixels_is_the_callers(toy_export: ExportReport) -> None:
+    result = run(toy_export, "photos", "-o", "out", "--max-pixels", 4000)
+    assert result.exit_code == 1
+    assert "out: 2 images, " in result.stdout
+    assert "more than the limit of 4,000" in result.stderr

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -171,3 +172,10 @@ def test_a_display_is_what_the_environment_says(monkeypatch: pytest.MonkeyPatch)
     assert not has_display()
     monkeypatch.setenv("WAYLAND_DISPLAY", "wayland-0")
     assert has_display()
+
+
+def test_the_limit_of_pixels_is_the_callers(toy_export: ExportReport, photos: Path) -> None:
+    told = ("--port", 0, "--model", toy_export.folder, "--max-pixels", 4000)
+    with started("serve", photos, *told) as (_, address):
+        listed = json.loads(read(f"{address}api/images"))
+    assert [one["name"] for one in listed] == ["b.png", "trip/a.png"]

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 
 import segloop
 from segloop.data.sa1b import open_sa1b
 from segloop.evaluate.baselines import evaluate_baselines
+from segloop.evaluate.metrics import spearman
 from segloop.evaluate.points import PointsProtocol, evaluate_points
 from segloop.geometry.masks import mask_iou
 from segloop.predict.automatic import suited_config
@@ -53,6 +57,19 @@ def test_everything_is_the_same_to_the_bit_each_time_and_in_any_number_of_thread
     assert first.rles == alone.rles
 
 
+def test_the_readme_s_python_does_what_it_says(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(ROOT)
+    (block,) = re.findall(r"```python\n(.*?)```", Path("README.md").read_text(), flags=re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(block, names)
+    assert names["masks"].masks.shape == (3, 300, 451)
+    printed = capsys.readouterr().out.splitlines()
+    assert len(names["found"].masks) >= 5
+    assert printed[-1] == f"{len(names['found'].masks)} masks"
+
+
 def test_segmenting_needs_no_torch() -> None:
     code = (
         "import sys; sys.modules['torch'] = None\n"
@@ -82,3 +99,22 @@ def test_on_photographs_it_was_not_trained_on_it_beats_every_baseline(shared_dir
     assert box > np.mean([score.filled_box_iou for score in floors.scores])
     assert box > np.mean([score.grabcut_iou for score in floors.scores])
     assert click > np.mean([score.felzenszwalb_iou for score in floors.scores])
+
+
+def test_what_it_says_of_its_masks_and_makes_of_rough_ones_is_worth_something(
+    shared_dir: Path,
+) -> None:
+    coco = open_sa1b(shared_dir / "data" / "eval" / "coco.tar")
+    coco = coco.subset(range(0, len(coco), 6))
+    protocol = PointsProtocol((1,), max_clicks=1)
+    result = evaluate_points(
+        lambda: segloop.load(closer=False), coco, name="coco", protocol=protocol
+    )
+    scores = result.scores
+    predicted = np.concatenate([one.three_predicted_ious for one in scores])
+    true = np.concatenate([one.three_ious for one in scores])
+    assert spearman(predicted, true) > 0.4
+    for kind in ("worn", "grown"):
+        rough = [getattr(one, kind) for one in scores if getattr(one, kind) is not None]
+        gains = [one.iou_out - one.iou_in for one in rough]
+        assert np.mean(gains) > 0.01, kind

@@ -49,6 +49,11 @@ def test_grabcut_gives_the_same_answer_twice(disk):
     np.testing.assert_array_equal(grabcut(image, box), grabcut(image, box))
 
 
+def test_where_grabcut_finds_nothing_its_box_is_the_answer():
+    image, box = np.full((70, 90, 3), 120, dtype=np.uint8), np.array([30, 15, 70, 56])
+    np.testing.assert_array_equal(grabcut(image, box), filled_box(box, image.shape[:2]))
+
+
 @pytest.mark.parametrize("box", [[0, 0, 89, 69], [10, 10, 10, 10], [89, 69, 89, 69]])
 def test_grabcut_falls_back_on_the_box_or_stays_inside_it(disk, box):
     mask = grabcut(painted(disk), np.array(box, dtype=np.float32))

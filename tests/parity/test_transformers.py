@@ -111,3 +111,7 @@ def test_mask_with_a_point(pair: Pair) -> None:
 def test_mask_with_a_box(pair: Pair) -> None:
     mask = torch.randn(1, 1, 256, 256) * 4.0
     compare(pair, [], [], [100.0, 80.0, 900.0, 600.0], mask)
+
+
+def test_mask_alone(pair: Pair) -> None:
+    compare(pair, [], [], [], torch.randn(1, 1, 256, 256) * 4.0)

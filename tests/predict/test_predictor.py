@@ -204,14 +204,16 @@ def test_an_embedding_from_a_file_serves_as_well(
     np.testing.assert_array_equal(batch.masks, predictor.segment(embedding, MIXED).masks)
 
 
+@pytest.mark.parametrize("broken_part", ["logits", "predicted_iou"])
 def test_numbers_of_damaged_weights_are_no_answer(
-    predictor: Predictor, embedding: Embedding, monkeypatch: pytest.MonkeyPatch
+    broken_part: str, predictor: Predictor, embedding: Embedding, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decode = OnnxBackend.decode
 
     def broken(*args: Any) -> tuple[np.ndarray, np.ndarray]:
         logits, predicted_iou = decode(*args)
-        return logits, predicted_iou * np.nan
+        (logits if broken_part == "logits" else predicted_iou)[-1, 0] = np.nan
+        return logits, predicted_iou
 
     monkeypatch.setattr(OnnxBackend, "decode", broken)
     with pytest.raises(WeightsError, match="its weights are damaged"):

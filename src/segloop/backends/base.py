@@ -18,7 +18,7 @@ from zipfile import BadZipFile
 import numpy as np
 import numpy.typing as npt
 
-from segloop.errors import InputError
+from segloop.errors import InputError, WeightsError
 from segloop.geometry.frames import FloatArray, Frame
 from segloop.geometry.masks import IntArray
 from segloop.prompts.prompt import PackedPrompts
@@ -108,6 +108,12 @@ def drawn_outputs(predicted_iou: FloatArray, floors: FloatArray) -> tuple[IntArr
     """Prompt and output of each mask that decode draws, by prompt and then output; predicted IoU is (N, 4), floors (4,)."""
     rows, outputs = np.nonzero(~(predicted_iou <= floors))  # a broken model's NaN is drawn
     return rows, outputs
+
+
+def check_decoded(logits: FloatArray, predicted_iou: FloatArray, name: str) -> None:
+    """Raise WeightsError, with the name of the model, unless what decode gave are finite numbers."""
+    if not (np.isfinite(predicted_iou).all() and np.isfinite(logits).all()):
+        raise WeightsError(f"model {name} answers with what is no number: its weights are damaged")
 
 
 def floors_for(outputs: Iterable[int], floor: float = -np.inf) -> FloatArray:

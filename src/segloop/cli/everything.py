@@ -24,7 +24,9 @@ from segloop.cli.downloads import fetch_model
 from segloop.cli.failures import Failure, noting_failures, tell_failures
 from segloop.cli.mask_files import FORMATS, WantedFiles, write_masks
 from segloop.cli.options import (
+    MAX_PIXELS,
     DeviceOption,
+    MaxPixelsOption,
     ModelOption,
     OutOption,
     PathsArgument,
@@ -128,6 +130,7 @@ class Order:
     settle: Callable[[BackendSpec | None], AutomaticConfig]
     wanted: WantedFiles
     max_bytes: int | None
+    max_pixels: int
     redo: bool
 
 
@@ -139,6 +142,7 @@ class Run:
     config: AutomaticConfig
     wanted: WantedFiles
     max_bytes: int | None
+    max_pixels: int
     folder: RunFolder
 
 
@@ -157,6 +161,7 @@ def everything(
     formats: FormatOption = "sa1b",
     copy_images: CopyOption = False,
     max_memory: MemoryOption = None,
+    max_pixels: MaxPixelsOption = MAX_PIXELS,
     counts: CountsOption = False,
     redo: RedoOption = False,
     model: ModelOption = "default",
@@ -196,7 +201,7 @@ def everything(
     )
     settle(None)  # what makes no sense is said before a model is loaded
     max_bytes = None if max_memory is None else parse_bytes(max_memory, "--max-memory")
-    order = Order(paths, out, settle, wanted, max_bytes, redo=redo)
+    order = Order(paths, out, settle, wanted, max_bytes, max_pixels, redo=redo)
     outcome, num_earlier = _fulfil(order, partial(_load, model, device, threads))
     _report(outcome, out, num_earlier=num_earlier, counts=counts)
 
@@ -227,7 +232,7 @@ def _fulfil(order: Order, predictor: Callable[[], Predictor]) -> tuple[Outcome, 
         outcome = Outcome(num_images=len(done), num_masks=sum(one.num_masks for one in done))
         again = " without --redo" if order.redo else ""
         try:
-            run = Run(loaded, config, order.wanted, order.max_bytes, folder)
+            run = Run(loaded, config, order.wanted, order.max_bytes, order.max_pixels, folder)
             _process(run, jobs, outcome)
         except KeyboardInterrupt as error:
             say(f"segloop: interrupted: {outcome.standing(len(found.images), again)}")
@@ -275,7 +280,7 @@ def _segment(run: Run, job: Job, outcome: Outcome, progress: Callable[[int, int]
     from segloop.predict.memory import batch_size_within
 
     content = job.image.read()
-    pixels = load_image(content)
+    pixels = load_image(content, run.max_pixels)
     earlier = run.folder.earlier_file(job, f"{job.name}.json")
     if earlier is None:
         config = run.config
@@ -283,7 +288,9 @@ def _segment(run: Run, job: Job, outcome: Outcome, progress: Callable[[int, int]
             size_hw = (int(pixels.shape[0]), int(pixels.shape[1]))
             batch_size = batch_size_within(run.predictor.backend, size_hw, run.max_bytes)
             config = replace(config, batch_size=batch_size)
-        generation = generate(run.predictor, pixels, config, progress=progress)
+        generation = generate(
+            run.predictor, pixels, config, max_pixels=run.max_pixels, progress=progress
+        )
         masks, counts = generation.masks, generation.counts
     else:  # only another format is wanted
         masks, counts = decode_sa1b(earlier), ()

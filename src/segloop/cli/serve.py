@@ -18,7 +18,13 @@ import typer
 
 from segloop.cli.console import CommandError, say
 from segloop.cli.downloads import fetch_model
-from segloop.cli.options import DeviceOption, ModelOption, ThreadsOption
+from segloop.cli.options import (
+    MAX_PIXELS,
+    DeviceOption,
+    MaxPixelsOption,
+    ModelOption,
+    ThreadsOption,
+)
 from segloop.errors import InputError
 
 if TYPE_CHECKING:
@@ -56,6 +62,7 @@ def serve(
         bool,
         typer.Option("--prefetch/--no-prefetch", help="Embed the folder's next image ahead."),
     ] = True,
+    max_pixels: MaxPixelsOption = MAX_PIXELS,
     model: ModelOption = "default",
     device: DeviceOption = "cpu",
     threads: ThreadsOption = None,
@@ -89,6 +96,7 @@ def serve(
         token=token,
         is_secure=certfile is not None,
         prefetch=prefetch,
+        max_pixels=max_pixels,
     )
     _run(settings, model, device, threads, certfile=certfile, keyfile=keyfile)
 

@@ -22,7 +22,7 @@ from segloop.geometry.frames import BoolArray, FloatArray
 from segloop.geometry.masks import mask_iou
 from segloop.prompts.simulate import center_click, truth_box
 
-SCORING = 1
+SCORING = 2
 """To be counted up with every change of what an image's scores are: a journal of another number is not gone on with."""
 _GRABCUT_ROUNDS = 5
 _NO_RECTANGLE = (0, 0, 0, 0)
@@ -132,7 +132,7 @@ def grabcut(image: ImageArray, box_xyxy: FloatArray) -> BoolArray:
     """OpenCV's GrabCut started from the box: outside it is known background, inside it is to be found.
 
     The background is learnt within one box length on every side, which costs less than the whole image and scores no
-    worse. The box filled is the answer where there is no background to learn, or GrabCut gives up.
+    worse. The box filled is the answer where there is no background to learn, or GrabCut gives up or finds nothing.
     """
     inside = filled_box(box_xyxy, image.shape[:2])
     x0, y0, x1, y1 = (int(side) for side in box_xyxy)
@@ -160,7 +160,7 @@ def grabcut(image: ImageArray, box_xyxy: FloatArray) -> BoolArray:
         return inside
     mask = np.zeros_like(inside)
     mask[rows, columns] = (labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)
-    return mask
+    return mask if mask.any() else inside
 
 
 def felzenszwalb_regions(image: ImageArray) -> npt.NDArray[np.int64]:

@@ -13,7 +13,7 @@ from functools import partial
 
 import numpy as np
 
-from segloop.backends.base import BackendSpec, drawn_outputs, floors_for
+from segloop.backends.base import BackendSpec, check_decoded, drawn_outputs, floors_for
 from segloop.data.image import MAX_PIXELS, ImageArray, ImageSource, load_image
 from segloop.errors import InputError
 from segloop.geometry.encoded import EncodedMasks
@@ -142,7 +142,7 @@ def generate(
 
     config: by default what suited_config says of the model. outputs: of the decoder, the three or (0,) for the single-mask
     output. progress(done, total) counts points. Raises ImageError as Predictor.encode does, InputError for points or a
-    region that lie outside the image.
+    region that lie outside the image, WeightsError for a model that answers with what is no number.
     """
     if config is None:
         config = suited_config(predictor.spec)
@@ -256,7 +256,8 @@ def _draw(
     if not len(points_xy):
         return
     x0, y0, x1, y1 = crop.box_xyxy
-    embedding = predictor.encode(pixels[y0:y1, x0:x1], closer=False)
+    num_pixels = int(pixels.shape[0] * pixels.shape[1])  # allowed, or it would not be here
+    embedding = predictor.encode(pixels[y0:y1, x0:x1], max_pixels=num_pixels, closer=False)
     threshold = config.predicted_iou_threshold
     floors = floors_for(outputs, threshold if threshold > 0 else -np.inf)
     cut = partial(
@@ -268,6 +269,7 @@ def _draw(
     batches = packed.batches(config.batch_size or predictor.backend.batch_size)
     decoded = predictor.backend.decode_batches(embedding.features, batches, floors)
     for batch, (logits, predicted_iou) in zip(batches, decoded, strict=True):
+        check_decoded(logits, predicted_iou, predictor.spec.name)
         batch_xy = points_xy[batch.index]
         rows, output_index = drawn_outputs(predicted_iou, floors)
         if predictor.tidies:

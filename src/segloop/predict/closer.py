@@ -151,7 +151,9 @@ def _look(
     """The same question in a window, and its answer as one about the image."""
     assert embedding.pixels is not None
     x0, y0, x1, y1 = window
-    part = predictor.encode(np.ascontiguousarray(embedding.pixels[y0:y1, x0:x1]), closer=False)
+    pixels = np.ascontiguousarray(embedding.pixels[y0:y1, x0:x1])
+    # As many as there are: the whole image was allowed.
+    part = predictor.encode(pixels, max_pixels=(x1 - x0) * (y1 - y0), closer=False)
     moved = move_prompt(prompt, window, embedding.frame, part.frame)
     found = predictor.segment(part, moved, outputs=outputs)
     masks = np.zeros((len(found), *embedding.frame.image_hw), dtype=np.bool_)

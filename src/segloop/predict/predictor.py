@@ -12,10 +12,17 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from segloop.backends.base import Backend, BackendSpec, Embedding, drawn_outputs, floors_for
+from segloop.backends.base import (
+    Backend,
+    BackendSpec,
+    Embedding,
+    check_decoded,
+    drawn_outputs,
+    floors_for,
+)
 from segloop.data.image import MAX_PIXELS, ImageSource, load_image
 from segloop.data.transforms import prepare_input
-from segloop.errors import InputError, WeightsError
+from segloop.errors import InputError
 from segloop.geometry.frames import BoolArray, FloatArray, Frame
 from segloop.geometry.masks import IntArray, MaskBatch, stability_score
 from segloop.predict.closer import look_closer
@@ -139,10 +146,7 @@ class Predictor:
             batches = group.batches(batch_size)
             decoded = self.backend.decode_batches(embedding.features, batches, floors)
             for part, (drawn, all_iou) in zip(batches, decoded, strict=True):
-                if not np.isfinite(all_iou).all():
-                    raise WeightsError(
-                        f"model {self.spec.name} answers with what is no number: its weights are damaged"
-                    )
+                check_decoded(drawn, all_iou, self.spec.name)
                 place_of = {
                     pair: place
                     for place, pair in enumerate(zip(*drawn_outputs(all_iou, floors), strict=True))

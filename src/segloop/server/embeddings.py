@@ -127,7 +127,9 @@ class EmbeddingService:
         if region is not None:
             x0, y0, x1, y1 = region
             pixels = pixels[y0:y1, x0:x1]
-        embedding = self._predictor.encode(pixels, closer=False)
+        embedding = self._predictor.encode(
+            pixels, max_pixels=self._settings.max_pixels, closer=False
+        )
         with self._lock:
             if embedding.features.nbytes <= self._features.maxsize:
                 self._features[key] = embedding

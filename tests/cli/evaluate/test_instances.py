@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from segloop.cli.main import build_app
+from segloop.predict.closer import CloserConfig
 
 if TYPE_CHECKING:
     from segloop.export.onnx import ExportReport
@@ -65,6 +67,9 @@ def test_a_closer_look_is_another_run(toy_export: ExportReport, data: Path, tmp_
     code, _, error = run(*arguments, "--closer")
     assert code == 2
     assert "closer False (now True)" in error
+    # What another width of the windows scored is none of this run's either.
+    margin = CloserConfig().margin
+    assert re.search(rf"closer_config None \(now {{.*'margin': {margin}[,}}]", error)
     assert run(*arguments, "--closer", "--redo")[0] == 0
     closer = report()
     assert (plain["settings"]["closer"], closer["settings"]["closer"]) == (False, True)

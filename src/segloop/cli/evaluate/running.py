@@ -192,7 +192,11 @@ def describe_run(model: str, device: str, sets: Sequence[EvaluationSet[Any]]) ->
 
 def settings_of(predictor: Predictor, protocol: DataclassInstance) -> dict[str, Any]:
     """What an earlier run must have in common with this one for its scores to count: all but which images it scored."""
-    how = {"closer": predictor.looks_closer, "tidies": predictor.tidies}
+    from segloop.predict.closer import CloserConfig
+
+    how: dict[str, Any] = {"closer": predictor.looks_closer, "tidies": predictor.tidies}
+    if predictor.looks_closer:
+        how["closer_config"] = asdict(CloserConfig())
     return {"model": predictor.spec.identity, **how, **asdict(protocol), "limit": None}
 
 

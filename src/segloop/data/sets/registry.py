@@ -71,7 +71,8 @@ _ROWS = (
         num_images=182,
         num_masks=2347,
         sam_minus_ritm=46.9,
-        layout="https://github.com/luckybird1994/ASAM at 4a69032 (sam_continue_learning/main.py)",
+        layout="https://github.com/luckybird1994/ASAM at 4a69032 (sam_continue_learning/main.py); "
+        "Evaluate_Task.m 0.2, which comes with the set",
         open=partial(
             open_label_maps,
             folders=_PLANTS,
@@ -170,7 +171,8 @@ _ROWS = (
         num_images=2947,
         num_masks=6155,
         sam_minus_ritm=9.1,
-        layout="https://github.com/luckybird1994/ASAM at 4a69032 (sam_continue_learning/main.py)",
+        layout="https://github.com/luckybird1994/ASAM at 4a69032 (sam_continue_learning/main.py); "
+        "https://github.com/UlinduP/SegTTO (clip-dinoiser/segmentation/configs/_base_/datasets/zerowaste.py)",
         open=partial(
             open_coco,
             annotations=("splits_final_deblurred/train/labels.json",),

@@ -12,8 +12,15 @@ import pytest
 
 from segloop.backends.base import DRAW_ALL, Backend, BackendSpec, Embedding, drawn_outputs
 from segloop.geometry.frames import BoolArray, FloatArray, Frame
-from segloop.geometry.masks import mask_iou
-from segloop.predict.closer import CloserConfig, look_closer, move_prompt, place_window, windows_for
+from segloop.geometry.masks import MaskBatch, mask_iou
+from segloop.predict.closer import (
+    CloserConfig,
+    look_closer,
+    move_prompt,
+    place_window,
+    spread_out,
+    windows_for,
+)
 from segloop.predict.predictor import Predictor
 from segloop.prompts.prompt import PackedPrompts, Prompt
 
@@ -79,13 +86,13 @@ def test_what_is_too_small_for_the_first_look_is_found_in_the_second(
     coarse = far.segment(far.encode(image), asked)
     fine = near.segment(near.encode(image), asked)
     assert float(mask_iou(coarse.masks[0], truth)) < 0.5
-    assert float(mask_iou(fine.masks[0], truth)) > 0.8
+    assert float(mask_iou(fine.best().masks[0], truth)) > 0.8
     assert len(fine) == len(coarse)
     assert fine.prompt_index.tolist() == coarse.prompt_index.tolist()
     assert fine.output_index.tolist() == coarse.output_index.tolist()
     # The logits are in the frame of the whole image, so that they can be given back.
     frame = Frame((HEIGHT, WIDTH), SIDE, 4 * GRID)
-    assert float(mask_iou(frame.logits_to_image(fine.logits[:1])[0] > 0, truth)) > 0.4
+    assert float(mask_iou(frame.logits_to_image(fine.best().logits)[0] > 0, truth)) > 0.4
 
 
 def test_what_happens_to_the_array_later_changes_no_answer(backend: Brightness) -> None:
@@ -114,7 +121,7 @@ def test_a_click_takes_the_scale_that_is_trusted_most(backend: Brightness) -> No
     predictor = Predictor(backend)
     embedding = predictor.encode(image)
     found = predictor.segment(embedding, Prompt(points_xy=[(130, 90)]))
-    assert len(backend.seen) == 3
+    assert len(backend.seen) == 4
     plain = Predictor(backend, closer=False)
     np.testing.assert_array_equal(
         found.masks,
@@ -127,11 +134,44 @@ def test_a_window_that_is_filled_does_not_count(backend: Brightness) -> None:
     predictor = Predictor(backend)  # trusts most what is brightest: the windows are nothing else
     embedding = predictor.encode(image)
     prompt = Prompt(points_xy=[(130, 90)])
-    found = predictor.segment(embedding, prompt, outputs="best")
     plain = predictor.segment(replace(embedding, pixels=None), prompt, outputs="best")
+    near = CloserConfig(click_shares=(0.25, 0.125))
+    found = look_closer(predictor, embedding, [prompt], plain, "best", near)
     np.testing.assert_array_equal(found.masks, plain.masks)
-    filled = look_closer(predictor, embedding, [prompt], plain, "best", CloserConfig(fills=1.0))
+    filled = look_closer(predictor, embedding, [prompt], plain, "best", replace(near, fills=1.0))
     assert filled.areas[0] < 0.8 * truth.sum()
+
+
+def answers(*squares: tuple[int, float]) -> MaskBatch:
+    """Masks of squares of these sides from one corner, trusted so much, as outputs of one look or several."""
+    logits = np.full((len(squares), 32, 32), -1.0, dtype=np.float32)
+    for row, (side, _) in zip(logits, squares, strict=True):
+        row[:side, :side] = 1.0
+    trust = np.array([one for _, one in squares], dtype=np.float32)
+    numbers = np.arange(len(squares))
+    return MaskBatch(logits > 0, trust, trust, np.zeros_like(numbers), 1 + numbers % 3, logits)
+
+
+def test_three_masks_stand_for_all_that_a_click_may_mean() -> None:
+    # By trust alone the answer would be one square three times.
+    found = answers((20, 0.6), (10, 0.7), (10, 0.69), (11, 0.68), (30, 0.3), (0, 0.1))
+    three = spread_out(found, 3)
+    assert three.areas.tolist() == [100, 400, 900]
+    assert three.output_index.tolist() == [1, 2, 3]
+    assert three.best().areas[0] == 100
+    # What is hardly trusted stands for little.
+    assert spread_out(answers((10, 0.7), (20, 0.6), (15, 0.5), (30, 0.01)), 3).areas.max() == 400
+
+
+def test_three_masks_come_from_several_looks(backend: Brightness) -> None:
+    image, truth = picture(210, 130, 14)
+    predictor = Predictor(backend)
+    embedding, prompt = predictor.encode(image), Prompt(points_xy=[(216, 136)])
+    three = predictor.segment(embedding, prompt, outputs="three")
+    assert len({mask.tobytes() for mask in three.masks}) == 3
+    best = predictor.segment(embedding, prompt, outputs="best")
+    np.testing.assert_array_equal(best.masks, three.best().masks)
+    assert float(mask_iou(best.masks[0], truth)) > 0.8
 
 
 def test_a_click_on_something_large_gets_one_look(backend: Brightness) -> None:
@@ -142,7 +182,7 @@ def test_a_click_on_something_large_gets_one_look(backend: Brightness) -> None:
     assert len(backend.seen) == 1
     plain = predictor.segment(replace(embedding, pixels=None), prompt)
     look_closer(predictor, embedding, [prompt], plain, "auto", CloserConfig(small=0.5))
-    assert len(backend.seen) == 3
+    assert len(backend.seen) == 4
 
 
 def test_large_objects_and_kept_embeddings_get_one_look(backend: Brightness) -> None:
@@ -182,10 +222,15 @@ def windows(prompt: Prompt, backend: Brightness) -> Sequence[tuple[int, int, int
 
 def test_windows_lie_about_what_the_prompt_shows(backend: Brightness) -> None:
     assert windows(Prompt(points_xy=[(200, 150)]), backend) == [
+        (100, 50, 301, 251),
         (150, 100, 251, 201),
         (175, 125, 226, 176),
     ]
-    assert windows(Prompt(points_xy=[(0, 300)]), backend) == [(0, 200, 100, 300), (0, 250, 50, 300)]
+    assert windows(Prompt(points_xy=[(0, 300)]), backend) == [
+        (0, 100, 200, 300),
+        (0, 200, 100, 300),
+        (0, 250, 50, 300),
+    ]
     assert windows(Prompt(box_xyxy=(200, 100, 220, 110)), backend) == [(160, 55, 260, 155)]
     assert windows(Prompt(box_xyxy=(200, 100, 202, 102)), backend) == [(177, 77, 225, 125)]
     assert windows(Prompt(box_xyxy=(100, 100, 200, 200)), backend) == []

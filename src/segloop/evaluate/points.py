@@ -35,7 +35,7 @@ from segloop.geometry.masks import mask_iou
 from segloop.prompts.prompt import Prompt
 from segloop.prompts.simulate import Click, center_click, open_box, random_click, truth_box
 
-SCORING = 1
+SCORING = 2
 """To be counted up with every change of what an image's scores are: a journal of another number is not gone on with."""
 NOC_TARGETS = (0.85, 0.90)
 WEAR_PX = 5

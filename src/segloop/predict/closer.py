@@ -1,8 +1,9 @@
 """A second look at what is small: the part of the image around a prompt, encoded by itself.
 
 A compact model sees 512 pixels of a photograph, of which a small object has a handful. Around a box it is plain where to
-look. A lone click may mean something of any size, so several scales are tried, and the answer that the model trusts most
-is taken. Interactive segmentation has long zoomed in on the object (Sofiiuk et al. 2020, "f-BRS", section 3.4).
+look. A lone click may mean something of any size, so several scales are tried: the mask that the model trusts most is its
+answer, and those that come nearest to whatever else may be meant are the other two of three. Interactive segmentation has
+long zoomed in on the object (Sofiiuk et al. 2020, "f-BRS", section 3.4).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from segloop.backends.base import Embedding
-from segloop.geometry.frames import FloatArray, Frame
+from segloop.geometry.frames import BoolArray, FloatArray, Frame
 from segloop.geometry.masks import MaskBatch, mask_boxes
 from segloop.geometry.windows import Window
 from segloop.prompts.prompt import MASK_MAGNITUDE, Prompt
@@ -23,19 +24,22 @@ if TYPE_CHECKING:
     from segloop.predict.predictor import Outputs, Predictor
 
 
+_OVERLAP_PX = 256
+
+
 @dataclass(frozen=True)
 class CloserConfig:
     """Where to look again; chosen on held-out images of the training sets.
 
     small: a lone click is looked at again where the mask that the model trusts most is smaller than this, as the square root
-    of its share of the image. click_shares: sides of its windows as shares of the image's long side. fills: what fills more
-    than this share of such a window was large enough before, or is cut off by it, so that the window does not count. margin:
-    how many times as large as its box or its last mask an object's window is. least_px: no window has a smaller side. most:
-    a window of more than this share of the long side shows too little more.
+    of its share of the image. click_shares: sides of its windows as shares of the image's long side. fills: a mask of more
+    than this share of such a window was large enough before, or is cut off by it, and does not count. margin: how many times
+    as large as its box or its last mask an object's window is. least_px: no window has a smaller side. most: a window of
+    more than this share of the long side shows too little more.
     """
 
     small: float = 0.2
-    click_shares: tuple[float, ...] = (0.25, 0.125)
+    click_shares: tuple[float, ...] = (0.5, 0.25, 0.125)
     fills: float = 0.2
     margin: float = 5.0
     least_px: int = 48
@@ -52,28 +56,46 @@ def look_closer(
 ) -> MaskBatch:
     """The masks of a first look, or better ones from windows of embedding.pixels, in the same order.
 
-    For a lone click that was answered by something small, the look that the model trusts most counts; for any other prompt
-    the closer one does.
+    Of a lone click that was answered by something small, all looks are weighed: one mask is the one that the model trusts
+    most, three are those of spread_out. Any other prompt is answered by the closer look.
     """
     assert embedding.pixels is not None
     answers = []
     for index, prompt in enumerate(prompts):
         answer = first.select(first.prompt_index == index)
-        asked = outputs
-        if outputs == "auto":
-            asked = "three" if prompt.is_ambiguous else "single"
-        elif outputs == "best" and not prompt.is_ambiguous:
-            asked = "single"
-        trusted = answer.predicted_iou.max()
-        found = answer
+        asks_three = prompt.is_ambiguous and outputs != "single"
+        looks = [answer]
         for window in windows_for(prompt, answer, embedding, config):
-            closer = _look(predictor, embedding, prompt, window, answer, asked)
-            if not prompt.is_ambiguous:
-                found = closer
-            elif closer.predicted_iou.max() > trusted and _fills(closer, window) <= config.fills:
-                trusted, found = closer.predicted_iou.max(), closer
+            closer = _look(
+                predictor, embedding, prompt, window, answer, "three" if asks_three else "single"
+            )
+            if prompt.is_ambiguous:
+                looks.append(closer.select(_fills(closer, window) <= config.fills))
+            else:
+                looks = [closer]
+        found = MaskBatch.concatenate(looks)
+        if len(looks) > 1:
+            found = found.best() if len(answer) == 1 else spread_out(found, len(answer))
         answers.append(found)
     return MaskBatch.concatenate([first.select([]), *answers])
+
+
+def spread_out(found: MaskBatch, count: int) -> MaskBatch:
+    """So many of the masks that answer one click, small before large, as outputs 1, 2, ...: they stand for all of them.
+
+    The first is the one of highest predicted IoU. Each further one adds most to the mean, over all masks weighed by their
+    predicted IoU, of the best IoU with a chosen one: as if each mask were what is meant as often as it is trusted.
+    """
+    overlap = _overlaps(found.masks)
+    trust = np.maximum(found.predicted_iou, 0.0)
+    rows = [int(np.argmax(found.predicted_iou))]
+    while len(rows) < count:
+        gains = np.maximum(overlap, overlap[rows].max(axis=0)) @ trust
+        gains[rows] = -np.inf
+        rows.append(int(np.argmax(gains)))
+    chosen = found.select(rows)
+    chosen = chosen.select(np.argsort(chosen.areas, kind="stable"))
+    return replace(chosen, output_index=np.arange(1, count + 1))
 
 
 def windows_for(
@@ -130,10 +152,24 @@ def _region(prompt: Prompt, answer: MaskBatch, embedding: Embedding) -> FloatArr
     return region
 
 
-def _fills(found: MaskBatch, window: Window) -> float:
-    """Share of a window that the mask covers that is trusted most."""
+def _overlaps(masks: BoolArray) -> FloatArray:
+    """IoU (N, N) of masks (N, H, W) with one another, on every so many rows and columns where they are large."""
+    y, x = (np.flatnonzero(masks.any(axis=axes)) for axes in ((0, 2), (0, 1)))
+    if not len(y):
+        return np.zeros((len(masks), len(masks)), dtype=np.float32)
+    step = 1 + max(int(y[-1] - y[0]), int(x[-1] - x[0])) // _OVERLAP_PX
+    drawn = masks[:, y[0] : y[-1] + 1 : step, x[0] : x[-1] + 1 : step]
+    flat = drawn.reshape(len(masks), -1).astype(np.float32)
+    shared, areas = flat @ flat.T, flat.sum(axis=1)
+    overlap: FloatArray = shared / np.maximum(areas[:, None] + areas - shared, 1.0)
+    return overlap
+
+
+def _fills(found: MaskBatch, window: Window) -> FloatArray:
+    """Shares (N,) of a window that the masks cover."""
     x0, y0, x1, y1 = window
-    return float(found.best().areas[0]) / ((x1 - x0) * (y1 - y0))
+    shares: FloatArray = (found.areas / ((x1 - x0) * (y1 - y0))).astype(np.float32)
+    return shares
 
 
 def _boxes_of(masks: np.ndarray) -> list[FloatArray]:

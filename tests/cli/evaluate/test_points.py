@@ -11,6 +11,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from segloop.cli.main import build_app
+from segloop.evaluate.points import SCORING
 from segloop.evaluate import conditions
 from segloop.evaluate.conditions import Conditions, describe_conditions
 
@@ -87,11 +88,11 @@ def test_a_second_run_takes_the_scores_of_the_first(
     assert run() == (0, "")
     assert journal.read_text() == both
 
-    line = '"scoring":1'
+    line = f'"scoring":{SCORING}'
     journal.write_text(both.replace(line, '"scoring":0'))
     code, error = run()
     assert code == 2
-    assert "made with scoring 0 (now 1)" in error
+    assert f"made with scoring 0 (now {SCORING})" in error
     journal.write_text(both)
 
     code, error = run("--first-click", "random")

@@ -16,7 +16,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 import segloop
-from segloop.cli.finetune import compare_classes, open_parts, thresholds_of
+from segloop.cli.finetune import compare_classes, open_parts
 from segloop.cli.main import build_app
 
 if TYPE_CHECKING:
@@ -213,8 +213,3 @@ def test_masks_without_a_pixel_are_no_masks(start: Path, tmp_path: Path) -> None
     result = run("--data", data, "-o", tmp_path / "out", "--model", start, "--steps", 1)
     assert result.exit_code == 2
     assert "empty: no mask at all in 1 images" in result.stderr
-
-
-def test_a_descendant_of_the_default_keeps_its_thresholds_for_automatic_masks() -> None:
-    assert thresholds_of("default") == segloop.load().spec.automatic_thresholds
-    assert thresholds_of("vit_b") is None

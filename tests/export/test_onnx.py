@@ -12,6 +12,8 @@ import onnx
 import pytest
 import torch
 
+import segloop
+
 from segloop.backends.onnx import OnnxBackend
 from segloop.backends.torch import TorchBackend
 from segloop.errors import InputError, WeightsError
@@ -99,6 +101,17 @@ def test_a_graph_needs_only_standard_operators_and_tells_no_paths(
 def test_the_compact_model_fits_the_package(compact_export: ExportReport) -> None:
     # Two graphs and the trainable weights in half precision share 25 MB.
     assert compact_export.encoder_bytes + compact_export.decoder_bytes < 12_500_000
+
+
+def test_what_suits_compact_models_holds_for_graphs_and_weights_alike(
+    compact_export: ExportReport, compact_model: Sam, toy_export: ExportReport
+) -> None:
+    graphs, weights = compact_export.spec, TorchBackend(compact_model, "compact", "x").spec
+    for spec in (graphs, weights):
+        assert spec.automatic_thresholds == segloop.load().spec.automatic_thresholds
+        assert spec.looks_closer
+        assert spec.tidies
+    assert toy_export.spec.automatic_thresholds is None
 
 
 def test_half_precision_keeps_the_masks(compact_export: ExportReport, compact_model: Sam) -> None:

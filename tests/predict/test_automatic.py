@@ -377,7 +377,6 @@ def test_settings_without_sense_are_refused(change: dict[str, object], complaint
 def test_presets_are_the_released_defaults_and_the_papers_settings() -> None:
     default, paper = PRESETS["default"], PRESETS["sa1b"]
     assert default == AutomaticConfig()
-    assert (default.predicted_iou_threshold, default.stability_threshold) == (0.88, 0.95)
     changed = {name for name, value in asdict(paper).items() if value != asdict(default)[name]}
     assert changed == {
         "crop_layers",
@@ -394,7 +393,8 @@ def test_presets_are_the_released_defaults_and_the_papers_settings() -> None:
 def test_a_model_brings_its_own_thresholds() -> None:
     released = BackendSpec("vit_b", "", 1024, 256, 256, 64)
     modest = replace(released, automatic_thresholds=(0.5, 0.75))
-    assert suited_config(released) == PRESETS["default"]
+    suited = suited_config(released)
+    assert (suited.predicted_iou_threshold, suited.stability_threshold) == (0.88, 0.95)
     assert suited_config(modest, "sa1b") == replace(
         PRESETS["sa1b"], predicted_iou_threshold=0.5, stability_threshold=0.75
     )
@@ -408,6 +408,8 @@ def test_without_settings_those_that_suit_the_model_hold() -> None:
     assert len(generate(Predictor(backend), ruler()).masks) == 3
     backend.spec = replace(Discs.spec, automatic_thresholds=(0.87, 0.5))
     assert len(generate(Predictor(backend), ruler()).masks) == 5
+    strict = AutomaticConfig(stability_threshold=0.95)
+    assert len(generate(Predictor(backend), ruler(), strict).masks) == 4
 
 
 def test_the_ruler_tells_the_backend_where_a_crop_lies() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from segloop.backends.base import DRAW_ALL, Backend, BackendSpec
+from segloop.backends.base import COMPACT_THRESHOLDS, DRAW_ALL, Backend, BackendSpec
 from segloop.errors import InputError
 from segloop.geometry.frames import FloatArray
 from segloop.model.config import CompactConfig
@@ -20,7 +20,7 @@ _HEAP_BYTES = 24 << 20
 class TorchBackend(Backend):
     """A Sam as a Backend; the model moves to the device and into evaluation mode.
 
-    identity tells the embeddings of these weights apart; automatic_thresholds: see BackendSpec.
+    identity tells the embeddings of these weights apart; automatic_thresholds: see BackendSpec, by default what suits the family.
     Raises InputError for a device that is not there.
     """
 
@@ -36,6 +36,7 @@ class TorchBackend(Backend):
         self._device = find_device(device)
         self._model = model.to(self._device).eval()
         config = model.config
+        is_compact = isinstance(config.encoder, CompactConfig)
         self._spec = BackendSpec(
             name=name,
             identity=identity,
@@ -45,9 +46,10 @@ class TorchBackend(Backend):
             grid_size=config.grid_size,
             text_width=config.text_width,
             fills_boxes=config.fills_boxes,
-            looks_closer=isinstance(config.encoder, CompactConfig),
-            tidies=isinstance(config.encoder, CompactConfig),
-            automatic_thresholds=automatic_thresholds,
+            looks_closer=is_compact,
+            tidies=is_compact,
+            automatic_thresholds=automatic_thresholds
+            or (COMPACT_THRESHOLDS if is_compact else None),
         )
 
     @property

@@ -317,18 +317,7 @@ def export_tuned(out: Path, start: str) -> Path:
             out / EXPORT_NAME,
             name=out.resolve().name,
             source=f"fine-tuned from {start}",
-            automatic_thresholds=thresholds_of(start),
         )
     except ExportError as error:
         raise CommandError(str(error)) from error
     return report.folder
-
-
-def thresholds_of(start: str) -> tuple[float, float] | None:
-    """What a model of this descent needs for automatic masks: the default's predicted IoU lies lower than the paper's."""
-    if start != "default":
-        return None
-    from segloop.backends.onnx import read_description
-    from segloop.weights.catalog import default_weights
-
-    return read_description(default_weights().description.parent)[0].automatic_thresholds

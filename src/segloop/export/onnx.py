@@ -12,13 +12,13 @@ import hashlib
 import json
 import os
 import shutil
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 from onnx import ModelProto
 
-from segloop.backends.base import BackendSpec
+from segloop.backends.base import COMPACT_THRESHOLDS, BackendSpec
 from segloop.backends.onnx import (
     DECODER_FILE,
     DESCRIPTION_FILE,
@@ -81,8 +81,8 @@ def export_onnx(
     """Write encoder.onnx, decoder.onnx and model.json to `folder`, all or none of them.
 
     name is the model's in every result; source says where its weights come from. precision is that of the stored weights:
-    float16 and int8 save bytes, not time. automatic_thresholds: see BackendSpec. A text projection is left out. Other files
-    in the folder stay.
+    float16 and int8 save bytes, not time. automatic_thresholds: see BackendSpec, by default what suits the family. A text
+    projection is left out. Other files in the folder stay.
     Raises InputError for an unknown precision or a model too large for one file, WeightsError for a folder that cannot be
     written, ExportError where the graphs miss the tolerance of their precision.
     """
@@ -95,7 +95,7 @@ def export_onnx(
     with torch.no_grad(), quiet_exporter():
         graphs = {ENCODER_FILE: trace_encoder(own), DECODER_FILE: trace_decoder(own)}
     contents = {file: _serialize(graph, file, precision) for file, graph in graphs.items()}
-    spec = replace(_spec(own, name, contents), automatic_thresholds=automatic_thresholds)
+    spec = _spec(own, name, contents, automatic_thresholds)
     description = {
         "format": FORMAT_VERSION,
         "spec": asdict(spec),
@@ -138,8 +138,14 @@ def _serialize(graph: ModelProto, file: str, precision: Precision) -> bytes:
     return graph.SerializeToString(deterministic=True)
 
 
-def _spec(model: Sam, name: str, contents: dict[str, bytes]) -> BackendSpec:
+def _spec(
+    model: Sam,
+    name: str,
+    contents: dict[str, bytes],
+    automatic_thresholds: tuple[float, float] | None,
+) -> BackendSpec:
     config = model.config
+    is_compact = isinstance(config.encoder, CompactConfig)
     digest = hashlib.sha256(b"".join(contents.values()))
     return BackendSpec(
         name=name,
@@ -149,8 +155,9 @@ def _spec(model: Sam, name: str, contents: dict[str, bytes]) -> BackendSpec:
         num_channels=config.width,
         grid_size=config.grid_size,
         fills_boxes=config.fills_boxes,
-        looks_closer=isinstance(config.encoder, CompactConfig),
-        tidies=isinstance(config.encoder, CompactConfig),
+        looks_closer=is_compact,
+        tidies=is_compact,
+        automatic_thresholds=automatic_thresholds or (COMPACT_THRESHOLDS if is_compact else None),
     )
 
 

@@ -27,17 +27,21 @@ from segloop.predict.predictor import MASK_THRESHOLD, THREE_OUTPUTS, Predictor
 from segloop.predict.tidy import tidy_answers
 from segloop.prompts.prompt import Prompt, pack
 
+RELEASED_THRESHOLDS = (0.88, 0.95)
+"""Of predicted IoU and stability, in the released generator."""
+
 Keep = Callable[[EncodedMasks], "BoolArray | IntArray"]
 
 
 @dataclass(frozen=True)
 class AutomaticConfig:
-    """Where to ask and what to keep; the defaults are those of the released generator.
+    """Where to ask and what to keep; the defaults are those of the released generator, thresholds as suits the model.
 
     points_per_side: points of the grid along either side; crop layer i has crop_points_downscale ** i times fewer.
     points_xy: these points instead, image pixels. predicted_iou_threshold: a mask predicted no better goes; 0 or less keeps
-    all. stability_threshold, stability_offset: a mask less stable when cut at -offset and +offset goes. box_nms_threshold,
-    crop_nms_threshold: of boxes that overlap more one goes, by predicted IoU within a crop, by size of crop across crops.
+    all. stability_threshold, stability_offset: a mask less stable when cut at -offset and +offset goes. For thresholds that
+    are None see suited_to. box_nms_threshold, crop_nms_threshold: of boxes that overlap more one goes, by predicted IoU
+    within a crop, by size of crop across crops.
     crop_layers: layer i adds 2^i x 2^i crops, each encoded on its own; neighbours share crop_overlap * 2 / 2^i of the short
     side. min_region_px: smaller holes are filled, smaller islands removed; of a mask of nothing else the largest island
     stays, or the mask goes with drops_small. max_coverage: a mask that covers this share of the image goes, if below 1.
@@ -48,8 +52,8 @@ class AutomaticConfig:
 
     points_per_side: int = 32
     points_xy: tuple[tuple[float, float], ...] | None = None
-    predicted_iou_threshold: float = 0.88
-    stability_threshold: float = 0.95
+    predicted_iou_threshold: float | None = None
+    stability_threshold: float | None = None
     stability_offset: float = 1.0
     box_nms_threshold: float = 0.7
     crop_layers: int = 0
@@ -78,6 +82,15 @@ class AutomaticConfig:
                 f"{self.crop_layers}: ask for more points or fewer layers"
             )
 
+    def suited_to(self, spec: BackendSpec) -> AutomaticConfig:
+        """With the thresholds that are None taken from the model, or from the released generator if it brings none."""
+        predicted_iou, stability = spec.automatic_thresholds or RELEASED_THRESHOLDS
+        if self.predicted_iou_threshold is not None:
+            predicted_iou = self.predicted_iou_threshold
+        if self.stability_threshold is not None:
+            stability = self.stability_threshold
+        return replace(self, predicted_iou_threshold=predicted_iou, stability_threshold=stability)
+
     def _check(self, name: str, low: float, high: float) -> None:
         value = getattr(self, name)
         if value is not None and not low <= value <= high:
@@ -98,18 +111,10 @@ PRESETS: dict[str, AutomaticConfig] = {
 
 
 def suited_config(spec: BackendSpec, preset: str = "default") -> AutomaticConfig:
-    """A preset with the thresholds of predicted IoU and stability that suit the model, where it brings its own.
-
-    Raises InputError for an unknown preset.
-    """
+    """A preset with the thresholds that suit the model; InputError for an unknown one."""
     if preset not in PRESETS:
         raise InputError(f"no preset {preset!r}; there are {', '.join(PRESETS)}")
-    if spec.automatic_thresholds is None:
-        return PRESETS[preset]
-    predicted_iou, stability = spec.automatic_thresholds
-    return replace(
-        PRESETS[preset], predicted_iou_threshold=predicted_iou, stability_threshold=stability
-    )
+    return PRESETS[preset].suited_to(spec)
 
 
 @dataclass(frozen=True)
@@ -132,7 +137,7 @@ class Generation:
 def generate(
     predictor: Predictor,
     image: ImageSource,
-    config: AutomaticConfig | None = None,
+    config: AutomaticConfig = AutomaticConfig(),
     *,
     outputs: tuple[int, ...] = THREE_OUTPUTS,
     max_pixels: int = MAX_PIXELS,
@@ -140,12 +145,11 @@ def generate(
 ) -> Generation:
     """All masks of a path, encoded bytes, a PIL image or an (H, W, 3) uint8 RGB array.
 
-    config: by default what suited_config says of the model. outputs: of the decoder, the three or (0,) for the single-mask
+    config: what it leaves open is as suits the model. outputs: of the decoder, the three or (0,) for the single-mask
     output. progress(done, total) counts points. Raises ImageError as Predictor.encode does, InputError for points or a
     region that lie outside the image, WeightsError for a model that answers with what is no number.
     """
-    if config is None:
-        config = suited_config(predictor.spec)
+    config = config.suited_to(predictor.spec)
     pixels = load_image(image, max_pixels)
     image_hw = (int(pixels.shape[0]), int(pixels.shape[1]))
     crops = crop_layers(_whole(config, image_hw), config.crop_layers, config.crop_overlap)
@@ -174,6 +178,7 @@ def generate(
 
 def mask_filters(config: AutomaticConfig) -> list[tuple[str, Keep]]:
     """The filters that look at one mask at a time, by name, after the decoder drew only those predicted well."""
+    assert config.stability_threshold is not None
     chosen: list[tuple[str, Keep]] = [
         ("stability", partial(filters.stable, threshold=config.stability_threshold))
     ]
@@ -259,6 +264,7 @@ def _draw(
     num_pixels = int(pixels.shape[0] * pixels.shape[1])  # allowed, or it would not be here
     embedding = predictor.encode(pixels[y0:y1, x0:x1], max_pixels=num_pixels, closer=False)
     threshold = config.predicted_iou_threshold
+    assert threshold is not None
     floors = floors_for(outputs, threshold if threshold > 0 else -np.inf)
     cut = partial(
         cut_mask, frame=embedding.frame, threshold=MASK_THRESHOLD, offset=config.stability_offset

@@ -13,7 +13,6 @@ import pytest
 import torch
 
 import segloop
-
 from segloop.backends.onnx import OnnxBackend
 from segloop.backends.torch import TorchBackend
 from segloop.errors import InputError, WeightsError

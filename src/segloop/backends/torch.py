@@ -20,7 +20,8 @@ _HEAP_BYTES = 24 << 20
 class TorchBackend(Backend):
     """A Sam as a Backend; the model moves to the device and into evaluation mode.
 
-    identity tells the embeddings of these weights apart; automatic_thresholds: see BackendSpec, by default what suits the family.
+    identity tells the embeddings of these weights apart. automatic_thresholds: see BackendSpec, by default what suits the
+    family.
     Raises InputError for a device that is not there.
     """
 

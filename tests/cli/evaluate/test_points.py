@@ -11,9 +11,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from segloop.cli.main import build_app
-from segloop.evaluate.points import SCORING
 from segloop.evaluate import conditions
 from segloop.evaluate.conditions import Conditions, describe_conditions
+from segloop.evaluate.points import SCORING
 
 if TYPE_CHECKING:
     from segloop.export.onnx import ExportReport

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -172,6 +173,20 @@ def test_three_masks_come_from_several_looks(backend: Brightness) -> None:
     best = predictor.segment(embedding, prompt, outputs="best")
     np.testing.assert_array_equal(best.masks, three.best().masks)
     assert float(mask_iou(best.masks[0], truth)) > 0.8
+
+
+@pytest.mark.parametrize(
+    ("outputs", "numbers"), [("auto", [0]), ("single", [0]), ("best", [0]), ("three", [1, 2, 3])]
+)
+def test_a_box_gets_as_many_masks_from_nearby_as_it_is_asked_for(
+    outputs: Literal["auto", "single", "best", "three"], numbers: list[int], backend: Brightness
+) -> None:
+    image, truth = picture(210, 130, 14)
+    predictor = Predictor(backend)
+    box = Prompt(box_xyxy=corners(truth))
+    found = predictor.segment(predictor.encode(image), box, outputs=outputs)
+    assert found.output_index.tolist() == numbers
+    assert float(mask_iou(found.masks, truth).min()) > 0.8
 
 
 def test_a_click_on_something_large_gets_one_look(backend: Brightness) -> None:

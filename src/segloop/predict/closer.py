@@ -63,18 +63,17 @@ def look_closer(
     answers = []
     for index, prompt in enumerate(prompts):
         answer = first.select(first.prompt_index == index)
-        asks_three = prompt.is_ambiguous and outputs != "single"
+        has_three = outputs == "three" or (prompt.is_ambiguous and outputs != "single")
+        asked: Outputs = "three" if has_three else "single"
         looks = [answer]
         for window in windows_for(prompt, answer, embedding, config):
-            closer = _look(
-                predictor, embedding, prompt, window, answer, "three" if asks_three else "single"
-            )
+            closer = _look(predictor, embedding, prompt, window, answer, asked)
             if prompt.is_ambiguous:
                 looks.append(closer.select(_fills(closer, window) <= config.fills))
             else:
                 looks = [closer]
         found = MaskBatch.concatenate(looks)
-        if len(looks) > 1:
+        if len(found) > len(answer):
             found = found.best() if len(answer) == 1 else spread_out(found, len(answer))
         answers.append(found)
     return MaskBatch.concatenate([first.select([]), *answers])

@@ -181,10 +181,10 @@ MUTATIONS = (
         ("tests/predict/test_filters.py", "tests/predict/test_automatic.py"),
     ),
     Mutation(
-        "closer: the scale that is trusted least",
+        "closer: the mask that is trusted least",
         "segloop/predict/closer.py",
-        "closer.predicted_iou.max() > trusted",
-        "closer.predicted_iou.max() < trusted",
+        "rows = [int(np.argmax(found.predicted_iou))]",
+        "rows = [int(np.argmin(found.predicted_iou))]",
         ("tests/predict/test_closer.py",),
     ),
     Mutation(

@@ -69,7 +69,10 @@ def compare(
                 multimask_output=is_multi,
             )
             logits, iou = pair.ours.decode(
-                pair.their_features, torch.tensor([coords]), torch.tensor([kinds]), mask
+                pair.their_features,
+                torch.tensor([coords]).reshape(1, -1, 2),
+                torch.tensor([kinds], dtype=torch.int64),
+                mask,
             )
         np.testing.assert_allclose(
             logits[:, outputs], expected.pred_masks[0], rtol=TOLERANCE, atol=TOLERANCE

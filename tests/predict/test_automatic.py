@@ -11,7 +11,7 @@ import pytest
 
 from segloop.backends.base import DRAW_ALL, Backend, BackendSpec, drawn_outputs
 from segloop.data.transforms import prepare_input
-from segloop.errors import ImageError, InputError, WeightsError
+from segloop.errors import ImageError, InputError
 from segloop.export.onnx import ExportReport
 from segloop.geometry.encoded import EncodedMasks
 from segloop.geometry.frames import FloatArray, Frame
@@ -316,28 +316,6 @@ def test_an_image_without_pixels_is_refused(toy: Predictor, tmp_path: Path) -> N
         generate(toy, empty)
     with pytest.raises(InputError):
         generate(toy, np.zeros((0, 5, 3), dtype=np.uint8))
-
-
-def test_an_image_is_as_large_as_the_caller_allows(toy: Predictor) -> None:
-    image = picture((90, 61))
-    with pytest.raises(ImageError, match="more than the limit of 5,489"):
-        generate(toy, image, ALL, max_pixels=90 * 61 - 1)
-    assert generate(toy, image, ALL, max_pixels=90 * 61).masks.image_hw == (90, 61)
-
-
-@pytest.mark.parametrize("broken_part", ["logits", "predicted_iou"])
-def test_damaged_weights_are_an_error_and_not_an_image_without_masks(broken_part: str) -> None:
-    class Damaged(Discs):
-        def decode(
-            self, features: FloatArray, prompts: PackedPrompts, floors: FloatArray = DRAW_ALL
-        ) -> tuple[FloatArray, FloatArray]:
-            logits, scores = super().decode(features, prompts, floors)
-            (logits if broken_part == "logits" else scores)[...] = np.nan
-            return logits, scores
-
-    config = AutomaticConfig(points_xy=at(PLAIN[0]), predicted_iou_threshold=0.0)
-    with pytest.raises(WeightsError, match="model discs answers with what is no number"):
-        generate(Predictor(Damaged(PLAIN[0])), ruler(), config)
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from segloop.geometry.frames import FloatArray
 from segloop.geometry.masks import mask_iou, stability_score
 from segloop.model.sam import Sam
 from segloop.predict import predictor as module
+from segloop.predict.automatic import AutomaticConfig, generate
 from segloop.predict.predictor import Outputs, Predictor, load
 from segloop.prompts.prompt import PackedPrompts, Prompt
 from segloop.weights.load import save_sam
@@ -218,6 +219,9 @@ def test_numbers_of_damaged_weights_are_no_answer(
     monkeypatch.setattr(OnnxBackend, "decode", broken)
     with pytest.raises(WeightsError, match="its weights are damaged"):
         predictor.segment(embedding, POINT)
+    everything = AutomaticConfig(points_per_side=2, predicted_iou_threshold=0.0)
+    with pytest.raises(WeightsError, match="its weights are damaged"):
+        generate(predictor, np.zeros((60, 90, 3), dtype=np.uint8), everything)
 
 
 def test_threads_share_one_predictor(predictor: Predictor) -> None:

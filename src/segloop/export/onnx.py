@@ -12,13 +12,13 @@ import hashlib
 import json
 import os
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
 from onnx import ModelProto
 
-from segloop.backends.base import COMPACT_THRESHOLDS, BackendSpec
+from segloop.backends.base import BackendSpec
 from segloop.backends.onnx import (
     DECODER_FILE,
     DESCRIPTION_FILE,
@@ -31,7 +31,6 @@ from segloop.errors import InputError, WeightsError
 from segloop.export.graph import PRECISIONS, Precision, check_graph, compress
 from segloop.export.parity import Agreement, compare_backends
 from segloop.export.trace import quiet_exporter, trace_decoder, trace_encoder
-from segloop.model.config import CompactConfig
 from segloop.model.sam import Sam
 from segloop.weights.load import config_to_json
 
@@ -95,7 +94,9 @@ def export_onnx(
     with torch.no_grad(), quiet_exporter():
         graphs = {ENCODER_FILE: trace_encoder(own), DECODER_FILE: trace_decoder(own)}
     contents = {file: _serialize(graph, file, precision) for file, graph in graphs.items()}
-    spec = _spec(own, name, contents, automatic_thresholds)
+    identity = hashlib.sha256(b"".join(contents.values())).hexdigest()[:16]
+    backend = TorchBackend(own, name, identity, automatic_thresholds=automatic_thresholds)
+    spec = replace(backend.spec, text_width=None)
     description = {
         "format": FORMAT_VERSION,
         "spec": asdict(spec),
@@ -111,7 +112,7 @@ def export_onnx(
     partial = target.with_name(target.name + ".partial")
     try:
         _write(partial, contents)
-        agreement = compare_backends(TorchBackend(own, name, spec.identity), OnnxBackend(partial))
+        agreement = compare_backends(backend, OnnxBackend(partial))
         _judge(agreement, precision)
         _publish(partial, target, tuple(contents))
     except OSError as error:
@@ -136,29 +137,6 @@ def _serialize(graph: ModelProto, file: str, precision: Precision) -> bytes:
         )
     check_graph(graph)
     return graph.SerializeToString(deterministic=True)
-
-
-def _spec(
-    model: Sam,
-    name: str,
-    contents: dict[str, bytes],
-    automatic_thresholds: tuple[float, float] | None,
-) -> BackendSpec:
-    config = model.config
-    is_compact = isinstance(config.encoder, CompactConfig)
-    digest = hashlib.sha256(b"".join(contents.values()))
-    return BackendSpec(
-        name=name,
-        identity=digest.hexdigest()[:16],
-        input_size=config.input_size,
-        logit_size=config.logit_size,
-        num_channels=config.width,
-        grid_size=config.grid_size,
-        fills_boxes=config.fills_boxes,
-        looks_closer=is_compact,
-        tidies=is_compact,
-        automatic_thresholds=automatic_thresholds or (COMPACT_THRESHOLDS if is_compact else None),
-    )
 
 
 def _judge(agreement: Agreement, precision: Precision) -> None:

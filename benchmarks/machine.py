@@ -13,6 +13,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from segloop.evaluate.conditions import describe_conditions
+
 RESULTS = Path(__file__).resolve().parent / "results"
 PACKAGES = ("segloop", "torch", "transformers", "onnxruntime", "openvino", "numpy")
 
@@ -70,8 +72,11 @@ def write_table(
     accelerator: str | None = None,
 ) -> str:
     """Write a table that is Markdown already, and the same rows as JSON; accelerator: its name, where one was used."""
+    machine = describe_conditions().machine
     place: dict[str, Any] = {
-        "machine": platform.platform(),
+        "machine": ", ".join(
+            filter(None, (f"{platform.system()} {platform.machine()}", machine.processor))
+        ),
         "processors": os.cpu_count(),
         "threads": threads,
         "python": platform.python_version(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
 from dataclasses import replace
@@ -68,6 +69,22 @@ def test_the_readme_s_python_does_what_it_says(
     printed = capsys.readouterr().out.splitlines()
     assert len(names["found"].masks) >= 5
     assert printed[-1] == f"{len(names['found'].masks)} masks"
+
+
+def test_the_readme_s_commands_do_what_they_say(tmp_path: Path) -> None:
+    commands = [
+        shlex.split(line)[1:]
+        for block in re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+        for line in block.splitlines()
+        if line.startswith("segloop segment ")
+    ]
+    assert len(commands) == 3
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    for command in commands:
+        subprocess.run([sys.executable, "-m", "segloop", *command], cwd=tmp_path, check=True)
+    made = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {f"cat_{number}_mask.png" for number in range(3)} <= made
+    assert {"coffee_mask.png", "coffee_0_mask.png", "astronaut_1_mask.png"} <= made
 
 
 def test_segmenting_needs_no_torch() -> None:

@@ -28,7 +28,7 @@ DRAW_ALL: FloatArray = np.full(4, -np.inf, dtype=np.float32)
 DRAW_ALL.setflags(write=False)
 
 # Above these the automatic masks of a compact model are worth keeping, by predicted IoU and by stability: its predictions
-# lie lower than those of the released models. Chosen with the bundled weights (docs/default-model.md).
+# lie lower than those of the released models. Chosen with the default model's weights (docs/default-model.md).
 COMPACT_THRESHOLDS = (0.35, 0.3)
 
 # Decoder arrays of a batch, together: what the caches of a processor hold.

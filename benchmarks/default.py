@@ -22,7 +22,7 @@ MANY = 64
 def run(threads: int, times: int = 7) -> list[Row]:
     """Medians after a warm-up."""
     predictor, alone = segloop.load(threads=threads), segloop.load(threads=1)
-    embedding, near = predictor.encode(PHOTO, closer=False), predictor.encode(PHOTO)
+    embedding, near = predictor.encode(PHOTO, keep_pixels=False), predictor.encode(PHOTO)
     one, many = (point_prompts(count, embedding.frame.image_hw) for count in (1, MANY))
     spoon, on_spoon = (
         segloop.Prompt(box_xyxy=SPOON_BOX),

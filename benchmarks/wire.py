@@ -52,7 +52,7 @@ def run(
     num_bytes = dict.fromkeys(FORMS, 0)
     for index in choose_images(len(dataset), limit, seed=0):
         sample = dataset.read(index)
-        forms, sizes = in_forms(predictor.encode(sample.image, closer=False))
+        forms, sizes = in_forms(predictor.encode(sample.image, keep_pixels=False))
         num_bytes.update(sizes)
         for _, truths in in_groups(
             usable_annotations(sample)[0], sample.image.shape[:2], _PIXELS_AT_ONCE

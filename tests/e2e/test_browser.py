@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import pytest
 
 import segloop
 from segloop.backends.base import Embedding
+from segloop.data.image import load_image
 from segloop.geometry.frames import BoolArray
 from segloop.geometry.masks import mask_iou
 from segloop.predict.wire import pack_embedding, unpack_embedding
@@ -26,13 +28,14 @@ SAME_IOU = 0.98
 
 @pytest.fixture(scope="module")
 def predictor() -> segloop.Predictor:
-    return segloop.load(threads=1)
+    """The default model as the page has it: without a second look."""
+    return segloop.load(threads=1, closer=False)
 
 
 @pytest.fixture(scope="module")
 def embedding(predictor: segloop.Predictor) -> Embedding:
-    """The cat as it comes over the wire."""
-    return unpack_embedding(pack_embedding(predictor.encode(CAT)))
+    """The cat as it comes over the wire, and its pixels, whose edges the page's masks follow too."""
+    return replace(unpack_embedding(pack_embedding(predictor.encode(CAT))), pixels=load_image(CAT))
 
 
 def same_as(found: BoolArray | None, expected: BoolArray) -> bool:

@@ -208,6 +208,20 @@ MUTATIONS = (
         "kept.size",
         ("tests/predict/test_tidy.py",),
     ),
+    Mutation(
+        "sharpen: colours are not counted",
+        "segloop/predict/sharpen.py",
+        "ours = np.bincount(guide.bins.ravel(), inside.ravel(), num_bins)",
+        "ours = np.bincount(guide.bins.ravel(), None, num_bins)",
+        ("tests/predict/test_sharpen.py",),
+    ),
+    Mutation(
+        "sharpen: one wide filter for masks of any size",
+        "segloop/predict/sharpen.py",
+        "radius = min(int(config.radius_share * side + 0.5), config.most_radius)",
+        "radius = config.most_radius",
+        ("tests/predict/test_sharpen.py",),
+    ),
     # --- evaluation ---
     Mutation(
         "boundaries: tolerance twice the benchmark's",

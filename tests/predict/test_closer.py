@@ -206,7 +206,7 @@ def test_large_objects_and_kept_embeddings_get_one_look(backend: Brightness) -> 
     predictor.segment(predictor.encode(image), Prompt(box_xyxy=corners(truth)))
     assert len(backend.seen) == 1
     small, truth = picture(210, 130, 14)
-    predictor.segment(predictor.encode(small, closer=False), Prompt(box_xyxy=corners(truth)))
+    predictor.segment(predictor.encode(small, keep_pixels=False), Prompt(box_xyxy=corners(truth)))
     assert len(backend.seen) == 2
 
 

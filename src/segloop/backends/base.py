@@ -43,7 +43,7 @@ class BackendSpec:
     length of its text vectors, None where it takes none. fills_boxes: see segloop.prompts.prompt.pack. automatic_thresholds:
     predicted IoU and stability score above which its automatic masks are worth keeping, None where the released ones suit.
     looks_closer: whether what is small is worth a second look, see segloop.predict.closer. tidies: whether crumbs of masks
-    are taken away, see segloop.predict.tidy.
+    are taken away, see segloop.predict.tidy. sharpens: whether masks follow the image's edges, see segloop.predict.sharpen.
     """
 
     name: str
@@ -57,6 +57,7 @@ class BackendSpec:
     automatic_thresholds: tuple[float, float] | None = None
     looks_closer: bool = False
     tidies: bool = False
+    sharpens: bool = False
 
 
 class Backend(Protocol):
@@ -131,8 +132,8 @@ def floors_for(outputs: Iterable[int], floor: float = -np.inf) -> FloatArray:
 class Embedding:
     """An encoded image: features (C, G, G) float32, its frame, and the identity of the weights that made it.
 
-    pixels: the image (H, W, 3) itself where small objects are to be looked at again, see segloop.predict.closer. Both arrays
-    are made read-only.
+    pixels: the image (H, W, 3) itself where masks are to follow its edges (segloop.predict.sharpen) or small objects are to
+    be looked at again (segloop.predict.closer). Both arrays are made read-only.
     """
 
     features: FloatArray

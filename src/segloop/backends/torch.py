@@ -49,6 +49,7 @@ class TorchBackend(Backend):
             fills_boxes=config.fills_boxes,
             looks_closer=is_compact,
             tidies=is_compact,
+            sharpens=is_compact,
             automatic_thresholds=automatic_thresholds
             or (COMPACT_THRESHOLDS if is_compact else None),
         )

@@ -156,7 +156,9 @@ def _embed(
     content = image.read()
     key = cache_key(predictor.spec.identity, image_id(content))
     is_there = cache.keeps(key)
-    packed = cache.get(key, lambda: predictor.encode(content, max_pixels=max_pixels, closer=False))
+    packed = cache.get(
+        key, lambda: predictor.encode(content, max_pixels=max_pixels, keep_pixels=False)
+    )
     if not is_there and not cache.keeps(key):
         raise CommandError("cannot write there; the disk may be full, or --max-disk too small")
     outcome.num_bytes += len(packed)

@@ -7,25 +7,22 @@ run-length encoded before the next one, so memory does not grow with the grid.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
 
-from segloop.backends.base import BackendSpec, check_decoded, drawn_outputs, floors_for
-from segloop.data.image import MAX_PIXELS, ImageArray, ImageSource, load_image
+from segloop.backends.base import BackendSpec, floors_for
+from segloop.data.image import MAX_PIXELS, ImageSource, load_image
 from segloop.errors import InputError
 from segloop.geometry.encoded import EncodedMasks
 from segloop.geometry.frames import BoolArray, FloatArray
 from segloop.geometry.grids import Crop, CropBox, crop_layers, point_grid
 from segloop.geometry.masks import IntArray
-from segloop.geometry.rle import encode_rle_window
-from segloop.geometry.windows import WindowMask, cut_mask
 from segloop.predict import filters
-from segloop.predict.predictor import MASK_THRESHOLD, THREE_OUTPUTS, Predictor
-from segloop.predict.tidy import tidy_answers
-from segloop.prompts.prompt import Prompt, pack
+from segloop.predict.crop_view import CropView
+from segloop.predict.predictor import THREE_OUTPUTS, Predictor
 
 RELEASED_THRESHOLDS = (0.88, 0.95)
 """Of predicted IoU and stability, in the released generator."""
@@ -157,9 +154,20 @@ def generate(
     total, done = sum(map(len, points)), 0
     tally = _Tally()
     masks = EncodedMasks.none(image_hw)
+    floors = _floors(config, outputs)
     for crop, points_xy in zip(crops, points, strict=True):
+        if not len(points_xy):
+            continue
+        view = CropView.of(
+            predictor,
+            pixels,
+            crop,
+            floors,
+            stability_offset=config.stability_offset,
+            batch_size=config.batch_size,
+        )
         batches = [EncodedMasks.none(image_hw)]
-        for num_points, drawn in _draw(predictor, pixels, crop, points_xy, config, outputs):
+        for num_points, drawn in view.draw(points_xy):
             tally.note("predicted IoU", len(outputs) * num_points, len(drawn))
             drawn = replace(drawn, prompt_index=drawn.prompt_index + done)
             batches.append(tally.apply(mask_filters(config), drawn))
@@ -167,7 +175,7 @@ def generate(
             if progress is not None:
                 progress(done, total)
         crop_masks = EncodedMasks.concatenate(batches)
-        crop_masks = tally.apply(crop_filters(config), crop_masks)
+        crop_masks = view.sharpened(tally.apply(crop_filters(config), crop_masks))
         masks = EncodedMasks.concatenate([masks, crop_masks])
     masks = tally.apply(image_filters(config, len(crops)), masks)
     masks = _clean(masks, config, tally)
@@ -227,6 +235,13 @@ def crop_points(crop: Crop, config: AutomaticConfig, image_hw: tuple[int, int]) 
     return np.asarray(grid * _row(width, height) + _row(*crop.box_xyxy[:2]))
 
 
+def _floors(config: AutomaticConfig, outputs: tuple[int, ...]) -> FloatArray:
+    """Predicted IoU (4,) above which the wanted outputs are drawn."""
+    threshold = config.predicted_iou_threshold
+    assert threshold is not None
+    return floors_for(outputs, threshold if threshold > 0 else -np.inf)
+
+
 @dataclass
 class _Tally:
     """Counts of masks, filter by filter, summed over batches and crops."""
@@ -247,73 +262,6 @@ class _Tally:
             self.note(name, len(masks), len(kept))
             masks = kept
         return masks
-
-
-def _draw(
-    predictor: Predictor,
-    pixels: ImageArray,
-    crop: Crop,
-    points_xy: FloatArray,
-    config: AutomaticConfig,
-    outputs: tuple[int, ...],
-) -> Iterator[tuple[int, EncodedMasks]]:
-    """For each batch of points their number and their masks predicted well enough; prompt_index counts in the batch."""
-    if not len(points_xy):
-        return
-    x0, y0, x1, y1 = crop.box_xyxy
-    num_pixels = int(pixels.shape[0] * pixels.shape[1])  # allowed, or it would not be here
-    embedding = predictor.encode(pixels[y0:y1, x0:x1], max_pixels=num_pixels, closer=False)
-    threshold = config.predicted_iou_threshold
-    assert threshold is not None
-    floors = floors_for(outputs, threshold if threshold > 0 else -np.inf)
-    cut = partial(
-        cut_mask, frame=embedding.frame, threshold=MASK_THRESHOLD, offset=config.stability_offset
-    )
-    image_hw = (int(pixels.shape[0]), int(pixels.shape[1]))
-    prompts = [Prompt(points_xy=[point]) for point in points_xy - _row(x0, y0)]
-    (packed,) = pack(prompts, embedding.frame, fills_boxes=predictor.spec.fills_boxes)
-    batches = packed.batches(config.batch_size or predictor.backend.batch_size)
-    decoded = predictor.backend.decode_batches(embedding.features, batches, floors)
-    for batch, (logits, predicted_iou) in zip(batches, decoded, strict=True):
-        check_decoded(logits, predicted_iou, predictor.spec.name)
-        batch_xy = points_xy[batch.index]
-        rows, output_index = drawn_outputs(predicted_iou, floors)
-        if predictor.tidies:
-            logits = tidy_answers(logits, prompts, batch.index[rows], embedding.frame)
-        drawn = [cut(one) for one in logits]
-        scores = predicted_iou[rows, output_index]
-        masks = _encode(drawn, scores, batch_xy[rows], rows, output_index, crop, image_hw)
-        yield len(batch_xy), masks
-
-
-def _encode(
-    drawn: Sequence[WindowMask],
-    scores: FloatArray,
-    points_xy: FloatArray,
-    prompt_index: IntArray,
-    output_index: IntArray,
-    crop: Crop,
-    image_hw: tuple[int, int],
-) -> EncodedMasks:
-    """Masks cut out of a crop as masks of the image."""
-    x, y = crop.box_xyxy[:2]
-    boxes = np.array([one.box_xyxy for one in drawn], dtype=np.float32).reshape(-1, 4)
-    corner = [(one.window_xyxy[0] + x, one.window_xyxy[1] + y) for one in drawn]
-    return EncodedMasks(
-        image_hw=image_hw,
-        rles=tuple(
-            encode_rle_window(one.pixels, origin, image_hw)
-            for one, origin in zip(drawn, corner, strict=True)
-        ),
-        boxes_xyxy=boxes + _row(x, y, x, y),
-        areas=np.array([one.area for one in drawn], dtype=np.int64),
-        predicted_iou=scores,
-        stability_score=np.array([one.stability_score for one in drawn], dtype=np.float32),
-        points_xy=points_xy,
-        crop_boxes_xyxy=np.tile(_row(*crop.box_xyxy), (len(drawn), 1)),
-        prompt_index=prompt_index,
-        output_index=output_index,
-    )
 
 
 def _clean(masks: EncodedMasks, config: AutomaticConfig, tally: _Tally) -> EncodedMasks:

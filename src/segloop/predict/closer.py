@@ -57,16 +57,26 @@ def look_closer(
     """The masks of a first look, or better ones from windows of embedding.pixels, in the same order.
 
     Of a lone click that was answered by something small, all looks are weighed: one mask is the one that the model trusts
-    most, three are those of spread_out. Any other prompt is answered by the closer look.
+    most, three are those of spread_out. Any other prompt is answered by the closer look. All of them are sharpened, if the
+    predictor sharpens.
     """
     assert embedding.pixels is not None
+    firsts = [first.select(first.prompt_index == index) for index in range(len(prompts))]
+    windows = [
+        windows_for(prompt, answer, embedding, config)
+        for prompt, answer in zip(prompts, firsts, strict=True)
+    ]
+    # Those that count, and together, since they share what sharpening knows of the image.
+    counts = [one.is_ambiguous or not near for one, near in zip(prompts, windows, strict=True)]
+    rows = np.flatnonzero(np.array(counts, dtype=np.bool_)[first.prompt_index])
+    sharp = predictor.sharpened(embedding, prompts, first.select(rows))
     answers = []
     for index, prompt in enumerate(prompts):
-        answer = first.select(first.prompt_index == index)
+        answer = sharp.select(sharp.prompt_index == index) if counts[index] else firsts[index]
         has_three = outputs == "three" or (prompt.is_ambiguous and outputs != "single")
         asked: Outputs = "three" if has_three else "single"
         looks = [answer]
-        for window in windows_for(prompt, answer, embedding, config):
+        for window in windows[index]:
             closer = _look(predictor, embedding, prompt, window, answer, asked)
             if prompt.is_ambiguous:
                 looks.append(closer.select(_fills(closer, window) <= config.fills))
@@ -188,9 +198,10 @@ def _look(
     x0, y0, x1, y1 = window
     pixels = np.ascontiguousarray(embedding.pixels[y0:y1, x0:x1])
     # As many as there are: the whole image was allowed.
-    part = predictor.encode(pixels, max_pixels=(x1 - x0) * (y1 - y0), closer=False)
+    plain = replace(predictor, closer=False)
+    part = plain.encode(pixels, max_pixels=(x1 - x0) * (y1 - y0))
     moved = move_prompt(prompt, window, embedding.frame, part.frame)
-    found = predictor.segment(part, moved, outputs=outputs)
+    found = plain.segment(part, moved, outputs=outputs)
     masks = np.zeros((len(found), *embedding.frame.image_hw), dtype=np.bool_)
     masks[:, y0:y1, x0:x1] = found.masks
     inside, share = embedding.frame.window_to_logit(

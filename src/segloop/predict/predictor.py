@@ -26,6 +26,7 @@ from segloop.errors import InputError
 from segloop.geometry.frames import BoolArray, FloatArray, Frame
 from segloop.geometry.masks import IntArray, MaskBatch, stability_score
 from segloop.predict.closer import look_closer
+from segloop.predict.sharpen import sharpen_answers
 from segloop.predict.tidy import tidy_answers
 from segloop.prompts.prompt import Prompt, pack
 from segloop.weights.catalog import CHECKPOINTS, default_weights, fetch, file_identity
@@ -44,12 +45,13 @@ class Predictor:
     """Segments with one backend.
 
     closer: look again at what is small (segloop.predict.closer). tidy: take crumbs of masks away (segloop.predict.tidy).
-    None as suits the model.
+    sharpen: let masks follow the edges of the image (segloop.predict.sharpen). None as suits the model.
     """
 
     backend: Backend
     closer: bool | None = None
     tidy: bool | None = None
+    sharpen: bool | None = None
 
     @property
     def spec(self) -> BackendSpec:
@@ -66,19 +68,25 @@ class Predictor:
         """Whether crumbs of masks are taken away."""
         return self.spec.tidies if self.tidy is None else self.tidy
 
+    @property
+    def sharpens(self) -> bool:
+        """Whether masks follow the edges of the image."""
+        return self.spec.sharpens if self.sharpen is None else self.sharpen
+
     def encode(
-        self, image: ImageSource, *, max_pixels: int = MAX_PIXELS, closer: bool | None = None
+        self, image: ImageSource, *, max_pixels: int = MAX_PIXELS, keep_pixels: bool | None = None
     ) -> Embedding:
         """Encode a path, encoded bytes, a PIL image or an (H, W, 3) uint8 RGB array, once for all its prompts.
 
-        closer: let the embedding keep the pixels, so that segment can look again at what is small; None for looks_closer.
+        keep_pixels: let the embedding keep the image, so that segment can look again at what is small and let masks follow
+        its edges; None where the predictor does either.
         Raises ImageError for what is no image or larger than max_pixels.
         """
         pixels = load_image(image, max_pixels)
         height, width = pixels.shape[:2]
         frame = Frame((height, width), self.spec.input_size, self.spec.logit_size)
         features = self.backend.encode(prepare_input(pixels, frame))
-        keeps = self.looks_closer if closer is None else closer
+        keeps = self.looks_closer or self.sharpens if keep_pixels is None else keep_pixels
         # A copy: whoever fills the same array with the next picture must not change this one's answers.
         kept = (pixels.copy() if isinstance(image, np.ndarray) else pixels) if keeps else None
         return Embedding(features, frame, self.spec.identity, kept)
@@ -109,7 +117,19 @@ class Predictor:
         found = MaskBatch(masks, predicted_iou, stability, prompt_index, output_index, logits)
         if embedding.pixels is None:
             return found
-        return look_closer(self, embedding, given, found, outputs)
+        if self.looks_closer:
+            return look_closer(self, embedding, given, found, outputs)
+        return self.sharpened(embedding, given, found)
+
+    def sharpened(
+        self, embedding: Embedding, prompts: Sequence[Prompt], found: MaskBatch
+    ) -> MaskBatch:
+        """What was found for these prompts, with the edges of the image if this predictor sharpens."""
+        if not self.sharpens or embedding.pixels is None:
+            return found
+        return sharpen_answers(
+            found, prompts, embedding.pixels, embedding.frame, tidies=self.tidies
+        )
 
     def _check(
         self,
@@ -214,19 +234,21 @@ def load(
     threads: int | None = None,
     closer: bool | None = None,
     tidy: bool | None = None,
+    sharpen: bool | None = None,
 ) -> Predictor:
     """A predictor from a name or a file.
 
     "default" is the model that comes with the package; vit_b, vit_l and vit_h are the official checkpoints, downloaded
     on first use. Else a path: a folder written by export_onnx, or a .pth, .pt or .safetensors file, which needs PyTorch.
     device: cpu, cuda, cuda:1, mps; ONNX graphs run on the CPU, so another device takes the trainable weights that lie
-    beside them. threads: CPU threads, all by default; with PyTorch the setting holds for the process. closer, tidy: see
-    Predictor.
+    beside them. threads: CPU threads, all by default; with PyTorch the setting holds for the process. closer, tidy,
+    sharpen: see Predictor.
     Raises InputError for an unknown name, WeightsError for a file that cannot be used.
     """
     if threads is not None and threads < 1:
         raise InputError(f"threads must be at least 1, got {threads}")
-    return replace(_load(name_or_path, device, threads), closer=closer, tidy=tidy)
+    loaded = _load(name_or_path, device, threads)
+    return replace(loaded, closer=closer, tidy=tidy, sharpen=sharpen)
 
 
 def _load(name_or_path: str | Path, device: str, threads: int | None) -> Predictor:

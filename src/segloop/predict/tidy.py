@@ -49,6 +49,21 @@ def tidy_answers(
     return tidied
 
 
+def tidy_mask(mask: BoolArray, prompt: Prompt, origin_xy: tuple[int, int] = (0, 0)) -> BoolArray:
+    """The same for one mask at the image's own pixels: (h, w), the part of it that begins at origin_xy."""
+    points, labels = prompt.points_and_labels
+    height, width = mask.shape
+    cells = np.floor(points + 0.5).astype(np.int64) - origin_xy
+    is_inside = ((cells >= 0) & (cells < (width, height))).all(axis=1)
+    flipped = crumbs(
+        mask,
+        cells[is_inside & (labels == FOREGROUND)],
+        cells[is_inside & (labels == BACKGROUND)],
+        island_share=1.0 if prompt.is_ambiguous else ISLAND_SHARE,
+    )
+    return mask if flipped is None else mask ^ flipped
+
+
 def content_cells(frame: Frame) -> tuple[int, int]:
     """Rows and columns of the logit frame that show something of the image; the others are padding."""
     cell = frame.input_size / frame.logit_size

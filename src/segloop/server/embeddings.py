@@ -128,7 +128,7 @@ class EmbeddingService:
             x0, y0, x1, y1 = region
             pixels = pixels[y0:y1, x0:x1]
         embedding = self._predictor.encode(
-            pixels, max_pixels=self._settings.max_pixels, closer=False
+            pixels, max_pixels=self._settings.max_pixels, keep_pixels=False
         )
         with self._lock:
             if embedding.features.nbytes <= self._features.maxsize:

@@ -58,6 +58,7 @@ class Model(BaseModel):
     grid_size: int = Field(description="Rows and columns G of an embedding.")
     fills_boxes: bool = Field(description="Whether a box without a mask brings its rectangle.")
     tidies: bool = Field(description="Whether crumbs of its masks are taken away.")
+    sharpens: bool = Field(description="Whether its masks follow the edges of the image.")
     takes_text: bool
     mask_magnitude: float = Field(
         description="Logits of a mask prompt: this within, minus without."

@@ -458,6 +458,11 @@ export interface components {
              * @description Channels C of an embedding.
              */
             num_channels: number;
+            /**
+             * Sharpens
+             * @description Whether its masks follow the edges of the image.
+             */
+            sharpens: boolean;
             /** Takes Text */
             takes_text: boolean;
             /**

@@ -33,6 +33,12 @@ export function contentSize(frame: Frame): { height: number; width: number } {
   };
 }
 
+/** Factors that take image coordinates to input coordinates. */
+export function scaleOf(frame: Frame): Point {
+  const content = contentSize(frame);
+  return { x: content.width / frame.imageWidth, y: content.height / frame.imageHeight };
+}
+
 export function pointToInput(point: Point, frame: Frame): Point {
   const content = contentSize(frame);
   return {

@@ -12,16 +12,16 @@ function logitsOf(seed: number): Float32Array {
 }
 
 describe("shapes of logits", () => {
-  it("have the pixels whose logit is above zero", () => {
-    const shapes = jobs.upscale([logitsOf(1), logitsOf(2)], FRAME, { x0: 0, y0: 0, width: 34, height: 21 });
+  it("have the pixels whose logit is above zero", async () => {
+    const shapes = await jobs.upscale([logitsOf(1), logitsOf(2)], FRAME, { x0: 0, y0: 0, width: 34, height: 21 }, null);
     shapes.forEach((shape, index) => {
       const wanted = Uint8Array.from(logitsToImage(logitsOf(index + 1), FRAME), (value) => (value > 0 ? 1 : 0));
       expect(shape).toEqual(shapeOf({ width: 34, height: 21, data: wanted }));
     });
   });
 
-  it("of a part of the image are at its place in the whole", () => {
-    const [shape] = jobs.upscale([logitsOf(3)], FRAME, { x0: 5, y0: 7, width: 50, height: 40 });
+  it("of a part of the image are at its place in the whole", async () => {
+    const [shape] = await jobs.upscale([logitsOf(3)], FRAME, { x0: 5, y0: 7, width: 50, height: 40 }, null);
     const part = logitsToImage(logitsOf(3), FRAME);
     const data = new Uint8Array(50 * 40);
     for (let y = 0; y < 21; y++) {
@@ -30,8 +30,8 @@ describe("shapes of logits", () => {
     expect(shape).toEqual(shapeOf({ width: 50, height: 40, data }));
   });
 
-  it("below zero are empty, at the image's size", () => {
-    const [shape] = jobs.upscale([new Float32Array(256).fill(-1)], FRAME, { x0: 0, y0: 0, width: 34, height: 21 });
+  it("below zero are empty, at the image's size", async () => {
+    const [shape] = await jobs.upscale([new Float32Array(256).fill(-1)], FRAME, { x0: 0, y0: 0, width: 34, height: 21 }, null);
     expect(shape).toEqual(shapeOf({ width: 34, height: 21, data: new Uint8Array(34 * 21) }));
     expect(decode(rleOf(shape!)).data).toHaveLength(34 * 21);
   });

@@ -1,6 +1,6 @@
 /** Files of a mask: itself, its object alone, the picture with it. */
 import { CURRENT } from "./colors";
-import { box, type Mask } from "./mask";
+import { box, type Box, type Mask } from "./mask";
 
 type Context = OffscreenCanvasRenderingContext2D;
 
@@ -11,6 +11,13 @@ function canvasOf(width: number, height: number): [OffscreenCanvas, Context] {
 
 function toPng(canvas: OffscreenCanvas): Promise<Blob> {
   return canvas.convertToBlob({ type: "image/png" });
+}
+
+/** The pixels of a part of a picture. */
+export async function pixelsOf(content: Blob, { x0, y0, x1, y1 }: Box): Promise<ImageData> {
+  const [, context] = canvasOf(x1 - x0, y1 - y0);
+  context.drawImage(await createImageBitmap(content), -x0, -y0);
+  return context.getImageData(0, 0, x1 - x0, y1 - y0);
 }
 
 /** One 32-bit pixel where the mask is, another where it is not. */

@@ -1,6 +1,7 @@
 /** Masks without crumbs: the same rule as the server's, on low-resolution logits. Held to it by tests/vectors/tidy.json. */
 import { contentSize, pointToInput, type Frame } from "../geometry/frame";
 import type { LabelledPoint } from "../prompts/prompt";
+import type { Mask } from "./mask";
 
 // Shares of the largest piece and of the mask below which an island and a hole are taken for errors.
 const ISLAND_SHARE = 0.1;
@@ -37,6 +38,19 @@ export function tidy(logits: Float32Array, frame: Frame, points: readonly Labell
   for (let index = 0; index < wrong.length; index++) {
     if (wrong[index]) logits[at(index % width, Math.floor(index / width))]! *= -1;
   }
+}
+
+/** The same for a mask at the picture's own pixels, the part of it that begins at (x0, y0). */
+export function tidyMask(mask: Mask & { x0: number; y0: number }, points: readonly LabelledPoint[], isAmbiguous: boolean): void {
+  const { width, height, data, x0, y0 } = mask;
+  const cells = (label: 0 | 1): number[] =>
+    points
+      .filter((point) => point.label === label)
+      .map(({ x, y }) => ({ x: Math.floor(x + 0.5) - x0, y: Math.floor(y + 0.5) - y0 }))
+      .filter(({ x, y }) => x >= 0 && y >= 0 && x < width && y < height)
+      .map(({ x, y }) => y * width + x);
+  const wrong = crumbs(data, width, cells(1), cells(0), isAmbiguous ? 1 : ISLAND_SHARE);
+  for (let at = 0; at < data.length; at++) data[at]! ^= wrong[at]!;
 }
 
 /** Where a mask should be the other way round; on and off are cells of clicks on the object and beside it. */

@@ -3,7 +3,7 @@
  */
 import { segmentImage, type Image, type Model, type SegmentRequest } from "../api/client";
 import type { Decoder } from "../decoder/decoder";
-import type { ShapePrompt } from "../masks/jobs";
+import type { Edges, ShapePrompt } from "../masks/jobs";
 import type { MaskWorker } from "../masks/mask_worker";
 import { rleOf } from "../masks/shape";
 import { tidy } from "../masks/tidy";
@@ -17,9 +17,9 @@ export interface Timed {
   milliseconds: number;
 }
 
-/** Masks of the image's size for an object's marks, in the embedding that is ready. */
+/** Masks of the image's size for an object's marks, in the embedding that is ready; content: the image's file. */
 export async function segmentHere(
-  decoder: Decoder, worker: MaskWorker, model: Model, image: Image, ready: Ready, current: CurrentObject,
+  decoder: Decoder, worker: MaskWorker, model: Model, image: Image, content: Blob, ready: Ready, current: CurrentObject,
 ): Promise<Timed> {
   const prompt = promptIn(ready, current);
   const { mask, ...rest } = prompt;
@@ -31,8 +31,10 @@ export async function segmentHere(
   const logits = Array.from({ length: count }, (_, index) => decoded.logits.slice(index * plane, (index + 1) * plane));
   if (model.tidies) for (const one of logits) tidy(one, ready.frame, prompt.points, isAmbiguous(prompt));
   const predictedIou = [...decoded.predictedIou.subarray(...(count === 1 ? [0, 1] : [1, 4]))];
-  const { x0, y0 } = ready;
-  const masks = await worker.run("upscale", logits, ready.frame, { x0, y0, width: image.width, height: image.height });
+  const { key, x0, y0 } = ready;
+  const edges: Edges = { key, content, tidies: model.tidies, points: prompt.points, isAmbiguous: isAmbiguous(prompt) };
+  const place = { x0, y0, width: image.width, height: image.height };
+  const masks = await worker.run("upscale", logits, ready.frame, place, model.sharpens ? edges : null);
   return { answer: { embedding: ready.key, logits, predictedIou, masks }, milliseconds: decoded.milliseconds };
 }
 

@@ -132,8 +132,9 @@ export class Workspace {
   async answer(current: CurrentObject): Promise<Answer | null> {
     if (!this.image || !this.ready) return null;
     if (!this.#embedder) return segmentThere(this.worker, this.image, this.ready, current);
-    if (!this.decoder) return null;
-    const timed = await segmentHere(this.decoder, this.worker, this.#model, this.image, this.ready, current);
+    if (!this.decoder || !this.content) return null;
+    const { decoder, worker, image, content, ready } = this;
+    const timed = await segmentHere(decoder, worker, this.#model, image, content, ready, current);
     this.decodeTimes.push(timed.milliseconds);
     return timed.answer;
   }

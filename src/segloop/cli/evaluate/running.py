@@ -193,10 +193,17 @@ def describe_run(model: str, device: str, sets: Sequence[EvaluationSet[Any]]) ->
 def settings_of(predictor: Predictor, protocol: DataclassInstance) -> dict[str, Any]:
     """What an earlier run must have in common with this one for its scores to count: all but which images it scored."""
     from segloop.predict.closer import CloserConfig
+    from segloop.predict.sharpen import SharpenConfig
 
-    how: dict[str, Any] = {"closer": predictor.looks_closer, "tidies": predictor.tidies}
+    how: dict[str, Any] = {
+        "closer": predictor.looks_closer,
+        "tidies": predictor.tidies,
+        "sharpens": predictor.sharpens,
+    }
     if predictor.looks_closer:
         how["closer_config"] = asdict(CloserConfig())
+    if predictor.sharpens:
+        how["sharpen_config"] = asdict(SharpenConfig())
     return {"model": predictor.spec.identity, **how, **asdict(protocol), "limit": None}
 
 

@@ -76,6 +76,7 @@ def describe(services: Services) -> Model:
         grid_size=spec.grid_size,
         fills_boxes=spec.fills_boxes,
         tidies=spec.tidies,
+        sharpens=spec.sharpens,
         takes_text=spec.text_width is not None,
         mask_magnitude=MASK_MAGNITUDE,
         box_magnitude=BOX_MAGNITUDE,

@@ -5,6 +5,7 @@ import os
 import signal
 
 import pytest
+import torch
 import typer
 
 from segloop.cli.console import (
@@ -37,6 +38,11 @@ def stop(error: BaseException) -> int:
         (ImageError("a.jpg: no\nsuch file"), 2, "segloop: error: a.jpg: no such file"),
         (CommandError("cannot write x"), 1, "segloop: error: cannot write x"),
         (MemoryError(), 1, "segloop: error: not enough memory"),
+        (
+            torch.OutOfMemoryError("CUDA out of memory. Tried to allocate\n2.00 GiB."),
+            1,
+            "segloop: error: not enough memory on the device: lower --batch-size or --jobs, or use --device cpu",
+        ),
         (KeyboardInterrupt(), 130, "segloop: error: interrupted"),
         (
             OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),

@@ -17,7 +17,14 @@ from typer.testing import CliRunner, Result
 
 import segloop
 from segloop.cli.main import build_app
-from segloop.cli.train import RECIPES, change, find_recipe, parse_weights, validation_on
+from segloop.cli.train import (
+    RECIPES,
+    change,
+    check_weights,
+    find_recipe,
+    parse_weights,
+    validation_on,
+)
 from segloop.errors import InputError
 from segloop.geometry.rle import encode_rle
 from segloop.model.config import model_config
@@ -215,3 +222,21 @@ def test_a_run_says_where_nothing_is_held_out(
         assert validator is None
         told = "segloop: no image is held out, so nothing is validated\n" if is_told else ""
         assert capture.getvalue() == told
+
+
+def test_a_weight_of_no_set_is_refused(shapes: Path, tmp_path: Path) -> None:
+    arguments = ("toy", "--data", shapes, "-o", tmp_path / "run", "--weight", "manual*=10")
+    result = run(*arguments)
+    assert result.exit_code == 2
+    message = f"--weight manual*: no set of --data fits; there are {shapes.name}"
+    assert message in " ".join(result.stderr.split())
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_weight_goes_by_a_sets_name_or_its_folders() -> None:
+    weights = {"manual*": 10.0, "sa_1": 2.0, "bucket": 0.0}
+    places = ["data/manual_2/sa_0.tar", "data/sa_1.tar", "s3://bucket/sa_2.tar"]
+    assert check_weights(weights, places) == weights
+    many = [f"data/sa_{number}.tar" for number in range(30)]
+    with pytest.raises(InputError, match=r"there are sa_0, .*, sa_9, \.\.\.$"):
+        check_weights({"sa": 1.0}, many)

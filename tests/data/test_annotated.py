@@ -124,6 +124,17 @@ def test_a_tar_and_a_folder_of_tars(
     assert (len(later), later.sample_names, later.read(0).name) == (1, ("b",), "b")
 
 
+@pytest.mark.parametrize("where", [".", "run", "run/journal"])
+def test_json_without_an_image_is_no_layout(tmp_path: Path, where: str) -> None:
+    """Such as the settings of a run whose output folder lies among the data."""
+    write_labels(tmp_path)
+    (tmp_path / where).mkdir(parents=True, exist_ok=True)
+    (tmp_path / where / "config.json").write_text("{}")
+    assert open_annotated(tmp_path).sample_names == ("a",)
+    write_sa1b(tmp_path)
+    assert len(open_annotated(tmp_path).read(0).annotations) == 1
+
+
 def test_what_is_not_there_or_nothing_known_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nowhere: no such file or folder"):
         open_annotated(tmp_path / "nowhere")

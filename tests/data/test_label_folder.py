@@ -105,6 +105,21 @@ def test_white_with_smooth_edges_is_white() -> None:
     assert not is_black_and_white(smooth)
 
 
+@pytest.mark.parametrize("num_channels", [3, 4])
+def test_black_and_white_saved_in_colour_is_black_and_white(save: Save, num_channels: int) -> None:
+    """With smooth edges, whose greys are no labels."""
+    pixels = np.zeros((20, 30, num_channels), dtype=np.uint8)
+    pixels[3:15, 3:13, :3], pixels[3:15, 17:27, :3] = 255, 255
+    pixels[3, 3:13, :3], pixels[14, 17:27, :3] = 120, 200
+    pixels[..., 3:] = 255
+    save("a.jpg", (20, 30))
+    annotations = open_label_folder(save("a.png", pixels)).read(0).annotations
+    assert sorted(one.bbox_xywh[0] for one in annotations) == [3.0, 17.0]
+    pixels[5:8, 5:8, 0] = 40
+    coded = open_label_folder(save("a.png", pixels)).read(0).annotations
+    assert len(coded) > 2, "with a colour in it the numbers are labels"
+
+
 def test_images_without_labels_are_left_out(save: Save) -> None:
     save("images/a.jpg", (4, 5))
     save("images/b.jpg", (4, 5))

@@ -12,7 +12,13 @@ import numpy.typing as npt
 import pytest
 
 from segloop.data.augment import NO_AUGMENTATION, Augmentation
-from segloop.data.loader import SampleStream, TrainingItem, shrink_mask, split_indices
+from segloop.data.loader import (
+    SampleStream,
+    TrainingItem,
+    is_held_out,
+    shrink_mask,
+    split_indices,
+)
 from segloop.data.sa1b import SA1BDataset, open_sa1b
 from segloop.data.transforms import PIXEL_MEAN, PIXEL_STD
 from segloop.errors import InputError
@@ -305,3 +311,7 @@ def test_an_empty_part_is_one_clear_line(paint_files: Painter, write_tar: Writer
     dataset = open_sa1b(write_tar(paint_files(f"sa_{name}", 60, 100, BOXES)))
     with pytest.raises(InputError, match="validation part"):
         draw(stream_of(dataset, part="validation"), 1)
+
+
+def test_a_file_name_of_any_bytes_is_on_one_side() -> None:
+    assert is_held_out("shape_\udce9") in (True, False)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from segloop.data.sample import Annotation
 from segloop.errors import InputError
 from segloop.evaluate import points
-from segloop.evaluate.points import PointsProtocol, evaluate_points
+from segloop.evaluate.points import PointsProtocol, evaluate_points, first_click
 from segloop.evaluate.truth import Counts
+from segloop.geometry.rle import encode_rle
 
 HW = (24, 32)
 
@@ -319,3 +321,11 @@ def test_a_damaged_model_is_one_line_and_no_score(scripted, samples, square, dam
     with pytest.raises(InputError, match=message) as caught:
         evaluate_points(lambda: predictor, samples([[square]]), name="drawn")
     assert "\n" not in str(caught.value)
+
+
+def test_a_file_name_of_any_bytes_has_its_click() -> None:
+    protocol = PointsProtocol(first_click="random")
+    truth = np.ones((6, 6), dtype=np.bool_)
+    annotation = Annotation(encode_rle(truth), 36.0, (0.0, 0.0, 6.0, 6.0), 1)
+    drawn = [first_click("a\udce9.jpg", annotation, truth, protocol) for _ in range(2)]
+    assert drawn[0] == drawn[1]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import json
 import os
@@ -19,7 +20,7 @@ from segloop.evaluate.run import Journal, ModelTask, score_images
 
 # Another process can only open what it can import: the task is a module of its own.
 MODULE = '''
-import os, time
+import os, signal, time
 from dataclasses import dataclass
 from pathlib import Path
 import numpy as np
@@ -42,6 +43,7 @@ class Squares:
     """Writes a file for every image it scores; some images cannot be scored."""
     folder: Path
     bad: int = -1
+    fatal: int = -1
     bad_start: bool = False
 
     def start(self):
@@ -52,6 +54,8 @@ class Squares:
     def score(self, index):
         if index == self.bad:
             raise InputError(f"image {index} is broken")
+        if index == self.fatal:
+            os.kill(os.getpid(), signal.SIGKILL)
         (self.folder / f"{index}-{os.getpid()}-{time.monotonic_ns()}").touch()
         return Squared(index, os.getpid(), (Part(None, (float(index**2), float("nan"))), Part(0.1, ())))
 
@@ -225,6 +229,16 @@ def test_a_killed_run_goes_on_where_it_was(squares: Any, tasks: Any, tmp_path: P
     scores = score_images(squares, range(6), tasks.Squared, journal=journal)
     assert [score.process != 0 for score in scores] == [False, False, False, True, True, True]
     assert scored(squares.folder) == [3, 4, 5]
+
+
+def test_a_process_that_is_killed_is_one_line(squares: Any, tasks: Any, tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.jsonl", {})
+    fatal = dataclasses.replace(squares, fatal=5)
+    with pytest.raises(InputError, match=r"one of 2 processes was killed.* lower --jobs") as caught:
+        score_images(fatal, range(6), tasks.Squared, jobs=2, journal=journal)
+    assert "\n" not in str(caught.value)
+    scores = score_images(squares, range(6), tasks.Squared, journal=journal)
+    assert [score.index for score in scores] == list(range(6))
 
 
 def test_the_usual_task_joins_a_model_and_a_dataset(tasks: Any) -> None:

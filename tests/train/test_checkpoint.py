@@ -9,11 +9,13 @@ import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from segloop.data.augment import Augmentation
 from segloop.errors import WeightsError
 from segloop.train.checkpoint import (
     CHECKPOINTS_NAME,
@@ -92,7 +94,7 @@ def changed_frozen(config: TrainConfig) -> TrainConfig:
     return dataclasses.replace(config, optim=OptimConfig(frozen=("image_encoder",)))
 
 
-def changed_part(config: TrainConfig, part: str, **changes: float) -> TrainConfig:
+def changed_part(config: TrainConfig, part: str, **changes: Any) -> TrainConfig:
     return dataclasses.replace(
         config, **{part: dataclasses.replace(getattr(config, part), **changes)}
     )
@@ -110,6 +112,12 @@ def changed_part(config: TrainConfig, part: str, **changes: float) -> TrainConfi
         ("batch_size", lambda c: changed_part(c, "data", batch_size=3)),
         ("max_masks", lambda c: changed_part(c, "data", max_masks=3)),
         ("repeats", lambda c: changed_part(c, "data", repeats=2)),
+        ("weights", lambda c: changed_part(c, "data", weights={"shapes": 2.0})),
+        ("weighs_images", lambda c: changed_part(c, "data", weighs_images=True)),
+        ("flip", lambda c: changed_part(c, "data", augmentation=Augmentation(flip=0.5))),
+        ("large", lambda c: changed_part(c, "data", augmentation=Augmentation(large=0.5))),
+        ("other images than", lambda c: dataclasses.replace(c, images="f00d")),
+        ("other start weights than", lambda c: dataclasses.replace(c, start="f00d")),
         ("num_clicks", lambda c: changed_part(c, "interaction", num_clicks=2)),
         ("dice_weight", lambda c: changed_part(c, "interaction", dice_weight=5.0)),
     ],
@@ -142,8 +150,25 @@ def test_settings_newer_than_a_checkpoint_are_no_hindrance(
     path = save_checkpoint(tmp_path, state_at(7), small_config) / STATE_FILE
     record = torch.load(path, weights_only=True)
     del record["config"]["interaction"]["dice_weight"]
+    for name in ("images", "start"):
+        del record["config"][name]
+    for name in ("augmentation", "weights", "weighs_images"):
+        del record["config"]["data"][name]
     torch.save(record, path)
     assert load_checkpoint(tmp_path, small_config) is not None
+
+
+def test_a_mean_is_where_the_run_keeps_one(tmp_path: Path, small_config: TrainConfig) -> None:
+    """Those before kept one that nothing had moved; it is not read."""
+    config = changed_part(small_config, "optim", ema=0.0)
+    kept = save_checkpoint(tmp_path, state_at(7), config) / MEAN_FILE
+    assert kept.exists()
+    found = load_checkpoint(tmp_path, config)
+    assert found is not None
+    assert found.mean == {}
+    path = save_checkpoint(tmp_path, dataclasses.replace(state_at(8), mean={}), config)
+    assert {file.name for file in path.iterdir()} == {MODEL_FILE, STATE_FILE}
+    assert load_checkpoint(tmp_path, config) is not None
 
 
 def test_another_number_of_processes_is_named_before_what_follows_from_it(

@@ -6,15 +6,20 @@ import pickle
 import shutil
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 import pytest
 import torch
 
 from segloop.errors import InputError, WeightsError
+from segloop.train import devices as devices_module
 from segloop.train.checkpoint import STATE_FILE, find_checkpoints
 from segloop.train.config import TrainConfig
 from segloop.train.devices import (
+    Devices,
     random_states,
     reduce_means,
     restore_random_state,
@@ -26,6 +31,9 @@ from segloop.train.metrics import METRICS_NAME
 from segloop.train.run import MODEL_NAME, run_recipe
 from segloop.train.step import Mean
 from segloop.weights.load import load_sam
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 CLOCKED = ("images_per_second", "data_wait")
 RANK = """
@@ -133,6 +141,39 @@ def test_a_device_that_is_not_there_is_one_line() -> None:
         start_devices("cuda:1")
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("gpu", "no device 'gpu'"), ("mps", "'mps' is not"), ("cuda:9", "'cuda:9' is not available")],
+)
+def test_no_other_device_stands_in_for_one_that_is_not_there(
+    name: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(InputError, match=message) as caught:
+        start_devices(name)
+    assert "\n" not in str(caught.value)
+
+
+def test_every_run_of_a_process_has_the_device_it_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices_module, "find_device", torch.device)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    found = []
+    for name in ("cpu", "cuda:1", "cpu"):
+        monkeypatch.setenv("ACCELERATE_TORCH_DEVICE", "cuda:7")
+        found.append(start_devices(name).accelerator.device)
+    assert found == [torch.device("cpu"), torch.device("cuda:1"), torch.device("cpu")]
+
+
+def test_processes_wait_for_the_one_that_validates() -> None:
+    """Longer than the ten minutes after which NCCL gives up."""
+    handler = start_devices().accelerator.init_handler
+    assert handler is not None
+    assert handler.to_kwargs() == {"timeout": handler.timeout}
+    assert handler.timeout >= timedelta(hours=12)
+
+
 def test_means_are_divided_after_all_batches_are_added() -> None:
     devices = start_devices()
     parts = [
@@ -149,6 +190,18 @@ def test_random_numbers_go_on_where_they_were() -> None:
     torch.rand(7)
     restore_random_state(devices, states)
     assert torch.equal(torch.rand(3), expected)
+
+
+def test_the_numbers_of_an_apple_gpu_go_on_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = {"state": torch.arange(16, dtype=torch.uint8)}
+    monkeypatch.setattr(torch.mps, "get_rng_state", lambda: generator["state"])
+    monkeypatch.setattr(torch.mps, "set_rng_state", lambda state: generator.update(state=state))
+    accelerator = SimpleNamespace(device=torch.device("mps"), num_processes=1, process_index=0)
+    devices = Devices(cast("Accelerator", accelerator))
+    states = random_states(devices)
+    generator["state"] = torch.zeros(16, dtype=torch.uint8)
+    restore_random_state(devices, states)
+    assert torch.equal(generator["state"], torch.arange(16, dtype=torch.uint8))
 
 
 def test_the_seed_decides_a_processs_random_numbers() -> None:

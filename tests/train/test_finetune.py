@@ -141,6 +141,16 @@ def test_the_folder_of_another_method_is_refused(
         finetune(start, dataset, recipe("lora"), tmp_path)
 
 
+def test_the_folder_of_a_run_on_other_images_or_weights_is_refused(
+    start: Sam, dataset: AnnotatedSet, tmp_path: Path
+) -> None:
+    finetune(start, dataset, recipe("full"), tmp_path)
+    with pytest.raises(WeightsError, match="other images than this run's; choose another output"):
+        finetune(start, dataset.subset([0]), recipe("full"), tmp_path)
+    with pytest.raises(WeightsError, match="other start weights than this run's; choose another"):
+        finetune(Sam(start.config), dataset, recipe("full"), tmp_path)
+
+
 def test_items_are_prepared_for_the_model(start: Sam, dataset: AnnotatedSet) -> None:
     stream = stream_of(start, dataset, recipe("lora"))
     item = stream.item(0, stream.indices())

@@ -209,16 +209,43 @@ def test_without_a_mean_the_weights_themselves_are(
     )
     delivered = run(config, shapes, tmp_path / "plain", validate=probe)
     assert_equal_weights(delivered, stored(tmp_path / "plain", MODEL_FILE))
+    assert not list(tmp_path.rglob(MEAN_FILE)), "nothing is kept of what nobody asked for"
     assert metrics_of(tmp_path / "plain")[-1]["probe"] == pytest.approx(
         delivered[TOKEN].sum().item()
     )
 
 
+@pytest.mark.parametrize(("before", "after"), [(0.0, 0.9), (0.9, 0.0)])
+def test_a_run_may_begin_or_give_up_its_running_mean(
+    shapes: SA1BDataset, tmp_path: Path, small_config: TrainConfig, before: float, after: float
+) -> None:
+    first, second = (
+        dataclasses.replace(small_config, optim=dataclasses.replace(small_config.optim, ema=ema))
+        for ema in (before, after)
+    )
+    run(dataclasses.replace(first, num_steps=3), shapes, tmp_path)
+    delivered = run(dataclasses.replace(second, num_steps=6), shapes, tmp_path)
+    assert_equal_weights(delivered, stored(tmp_path, MEAN_FILE if after else MODEL_FILE))
+
+
+def test_a_resumed_run_follows_its_own_settings_of_the_optimizer(
+    shapes: SA1BDataset, tmp_path: Path, small_config: TrainConfig
+) -> None:
+    """Another decay or other betas are those of the configuration, not of the checkpoint."""
+    run(dataclasses.replace(small_config, num_steps=3), shapes, tmp_path)
+    optim = dataclasses.replace(small_config.optim, weight_decay=0.3, betas=(0.8, 0.9))
+    run(dataclasses.replace(small_config, num_steps=6, optim=optim), shapes, tmp_path)
+    groups = stored(tmp_path, STATE_FILE)["optimizer"]["param_groups"]
+    assert {group["weight_decay"] for group in groups} == {0.0, 0.3}
+    assert {tuple(group["betas"]) for group in groups} == {(0.8, 0.9)}
+
+
 def test_the_weights_of_the_best_validation_are_kept(
     shapes: SA1BDataset, tmp_path: Path, small_config: TrainConfig
 ) -> None:
+    """A score that is no number is neither the best nor in the way of others."""
     config = dataclasses.replace(small_config, validate_every=2, checkpoint_every=2)
-    scores = {2: 0.3, 4: 0.7, 6: 0.5, 8: 0.6}
+    scores = {2: float("nan"), 4: 0.7, 6: 0.5, 8: float("inf")}
     seen: dict[int, Tensor] = {}
 
     def validate(weights: Weights, done: int) -> dict[str, float]:

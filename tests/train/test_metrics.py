@@ -23,6 +23,12 @@ def test_every_step_is_a_line_of_json(tmp_path: Path) -> None:
     assert [line["step"] for line in lines_of(tmp_path / "run")] == [20, 40]
 
 
+def test_numbers_that_are_not_finite_are_left_out(tmp_path: Path) -> None:
+    with MetricWriter(tmp_path, 0) as writer:
+        writer.write(20, {"loss": 1.5, "iou/0": float("nan"), "mfu": float("inf")})
+    assert lines_of(tmp_path) == [{"step": 20, "loss": 1.5}]
+
+
 def test_resuming_drops_what_the_checkpoint_has_not_seen(tmp_path: Path) -> None:
     with MetricWriter(tmp_path, 0) as writer:
         for step in (20, 40, 60):

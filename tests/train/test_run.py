@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from segloop.data.sa1b import SA1BDataset
+from segloop.data.sa1b import SA1BDataset, open_all_sa1b
 from segloop.errors import InputError, WeightsError
 from segloop.model.config import model_config
 from segloop.model.image_encoder import ImageEncoder
@@ -67,6 +68,24 @@ def test_the_folder_of_another_run_is_left_alone(
     with pytest.raises(WeightsError, match="choose another output folder"):
         run_recipe(other, [shapes_tar], tmp_path / "run")
     assert (tmp_path / "run" / CONFIG_NAME).read_text() == before
+
+
+def test_the_folder_of_a_run_on_other_images_or_weights_is_left_alone(
+    shapes_tar: Path, tmp_path: Path, small_config: TrainConfig
+) -> None:
+    config, folder = short(small_config), tmp_path / "run"
+    run_recipe(config, [shapes_tar], folder)
+    again = shapes_tar.rename(tmp_path / "moved.tar")
+    with pytest.raises(WeightsError, match="other images than this run's; choose another output"):
+        run_recipe(config, [again], folder)
+    again.rename(shapes_tar)
+    save_sam(Sam(model_config("toy")), tmp_path / "start.safetensors")
+    with pytest.raises(WeightsError, match="other start weights than this run's; choose another"):
+        run_recipe(config, [shapes_tar], folder, start=tmp_path / "start.safetensors")
+    weights = dataclasses.replace(config.data, weights={"shapes": 2.0})
+    with pytest.raises(WeightsError, match=r"with weights \{\}, this run has \{'shapes': 2.0\}"):
+        run_recipe(dataclasses.replace(config, data=weights), [shapes_tar], folder)
+    run_recipe(config, [shapes_tar], folder)
 
 
 def test_a_place_that_cannot_be_written_is_one_line(
@@ -129,6 +148,19 @@ def test_a_mixture_may_weigh_images_and_go_by_patterns(
     sets = tuple(SA1BDataset(name, shapes._entries) for name in ("manual_7", "sa_7", "manual_1"))
     stream = build_stream(dataclasses.replace(small_config, data=data), sets)
     assert stream.weights == (10.0 * len(shapes), len(shapes), 3.0 * len(shapes))
+
+
+def test_a_mixture_goes_by_the_folders_that_sets_lie_in(
+    shapes_tar: Path, tmp_path: Path, small_config: TrainConfig
+) -> None:
+    data = dataclasses.replace(small_config.data, weights={"manual*": 10.0})
+    for folder in ("manual", "automatic"):
+        (tmp_path / folder).mkdir()
+        shutil.copy(shapes_tar, tmp_path / folder / "sa_0.tar")
+    sets = open_all_sa1b([tmp_path / "manual", tmp_path / "automatic" / "sa_0.tar"])
+    stream = build_stream(dataclasses.replace(small_config, data=data), sets)
+    assert stream.weights == (10.0, 1.0)
+    assert sets[0].subset([1]).parent == "manual"
 
 
 def test_an_input_size_must_fit_the_grid(shapes: SA1BDataset, small_config: TrainConfig) -> None:

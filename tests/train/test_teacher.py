@@ -79,6 +79,13 @@ def test_what_is_written_is_read_by_that_teacher_alone(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.rglob("*.npy")] == ["0123.npy"]
 
 
+def test_who_may_read_other_new_files_may_read_embeddings(tmp_path: Path) -> None:
+    EmbeddingFiles(tmp_path, "abc", SHAPE).write("0123", np.zeros(SHAPE, dtype=np.float16))
+    (path,) = tmp_path.rglob("*.npy")
+    (tmp_path / "other").touch()
+    assert path.stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
 @pytest.mark.parametrize("damage", ["cut", "empty", "shape", "type", "pickle"])
 def test_a_damaged_file_counts_as_none(tmp_path: Path, damage: str) -> None:
     files = EmbeddingFiles(tmp_path, "abc", SHAPE)

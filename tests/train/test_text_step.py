@@ -97,6 +97,15 @@ def test_beyond_the_image_a_picture_is_black(config: TextConfig) -> None:
     assert masks[0, :, 8:10].any()
 
 
+def test_what_pads_the_image_is_black_too(config: TextConfig) -> None:
+    batch = batch_of((24, 4, 30, 24))
+    batch.images[..., 56:] = 0
+    crops, _ = object_pictures(batch, generators(1), 20, config)
+    # Of forty input pixels from 34 on, those past 56 are padding.
+    assert crops[0, :, :, 12:].eq(0).all()
+    assert crops[0, 2, :, :10].ne(0).all()
+
+
 def text_toy() -> Sam:
     torch.manual_seed(0)
     return Sam(with_text(model_config("toy"), WIDTH))

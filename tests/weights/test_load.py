@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import pickle
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,14 @@ from segloop.errors import WeightsError
 from segloop.model.config import MODELS, ModelConfig, with_text
 from segloop.model.sam import Sam
 from segloop.weights.convert import from_native
-from segloop.weights.load import config_from_json, config_to_json, load_sam, read_tensors, save_sam
+from segloop.weights.load import (
+    config_from_json,
+    config_to_json,
+    load_sam,
+    read_tensors,
+    save_sam,
+    weights_digest,
+)
 
 
 @pytest.fixture
@@ -251,3 +259,11 @@ def test_a_written_file_may_be_read_by_whom_other_files_may(toy_model: Sam, tmp_
     (tmp_path / "other").touch()
     save_sam(toy_model, tmp_path / "model.safetensors")
     assert (tmp_path / "model.safetensors").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
+def test_weights_are_told_apart(toy: Sam) -> None:
+    other = deepcopy(toy)
+    assert weights_digest(other) == weights_digest(toy)
+    with torch.no_grad():
+        other.mask_decoder.iou_token.weight[0, 0] += 1.0
+    assert weights_digest(other) != weights_digest(toy)

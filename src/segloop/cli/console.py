@@ -60,6 +60,12 @@ def one_line_errors(command: Callable[P, R]) -> Callable[P, R]:
             raise _stop(reason_of(error), FAILED) from error
         except MemoryError as error:
             raise _stop("not enough memory", FAILED) from error
+        except RuntimeError as error:
+            # PyTorch's own class for it cannot be named without loading PyTorch.
+            if "out of memory" not in str(error):
+                raise
+            advice = "lower --batch-size or --jobs, or use --device cpu"
+            raise _stop(f"not enough memory on the device: {advice}", FAILED) from error
         return result
 
     return run

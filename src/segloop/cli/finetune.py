@@ -276,10 +276,11 @@ def score(
     if test is None:
         return None
     from segloop.backends.torch import TorchBackend
-    from segloop.cli.finetune_report import PROTOCOL, weights_digest
+    from segloop.cli.finetune_report import PROTOCOL
     from segloop.evaluate.points import evaluate_points
     from segloop.evaluate.run import Journal
     from segloop.predict.predictor import Predictor
+    from segloop.weights.load import weights_digest
 
     identity = weights_digest(model)
     predictor = Predictor(TorchBackend(model, when, identity, device), closer=False)

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from segloop.evaluate.conditions import describe_conditions
 from segloop.evaluate.metrics import Estimate, bootstrap_mean
 from segloop.evaluate.points import MaskScores, PointsProtocol, PointsResult
 from segloop.evaluate.report import format_columns, write_text
-
-if TYPE_CHECKING:
-    from segloop.model.sam import Sam
 
 REPORT_NAME = "report.json"
 PROTOCOL = PointsProtocol((1, 3), max_clicks=3)
@@ -94,12 +90,3 @@ def write_tuning_report(folder: Path, report: TuningReport) -> Path:
         "conditions": asdict(describe_conditions()),
     }
     return write_text(folder / REPORT_NAME, json.dumps(content, indent=2) + "\n")
-
-
-def weights_digest(model: Sam) -> str:
-    """Sixteen hex digits that tell these weights apart."""
-    digest = hashlib.sha256()
-    for name, value in sorted(model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]

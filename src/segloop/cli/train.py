@@ -37,6 +37,7 @@ RECIPES = {
     },
 }
 _SCORED = ("1 click", "3 clicks", "box")
+_MOST_NAMED = 10
 
 RecipeArgument = Annotated[str, typer.Argument(help=f"One of: {', '.join(RECIPES)}.")]
 DataOption = Annotated[
@@ -71,7 +72,8 @@ WeightOption = Annotated[
     typer.Option(
         "--weight",
         metavar="SET=NUMBER",
-        help="How often a set is drawn, against 1 of a set not named; SET may hold * and ?. Repeatable.",
+        help="How often a set is drawn, against 1 of a set not named; SET is its name or its folder's, and may hold * and "
+        "?. Repeatable.",
         show_default=False,
     ),
 ]
@@ -147,7 +149,7 @@ def train(
         learning_rate=learning_rate,
         precision=precision,
         seed=seed,
-        weights=parse_weights(weight),
+        weights=check_weights(parse_weights(weight), data),
         large_crops=large_crops,
         workers=workers,
         compiles=compiles,
@@ -227,6 +229,20 @@ def parse_weights(texts: Sequence[str] | None) -> dict[str, float]:
             weights[name] = -1.0
         if not name or not 0 <= weights[name] < float("inf"):
             raise InputError(f"--weight {text}: give a set and a number from 0 up, as in manual=10")
+    return weights
+
+
+def check_weights(weights: dict[str, float], data: Sequence[str]) -> dict[str, float]:
+    """The same; InputError for a set of --weight that is none of the data."""
+    from segloop.data.sa1b import find_sa1b, name_set
+    from segloop.train.run import fits
+
+    sets = [name_set(path) for path in find_sa1b(data)] if weights else []
+    for pattern in weights:
+        if not any(fits(names, pattern) for names in sets):
+            named = ", ".join(dict.fromkeys(name for name, _ in sets[:_MOST_NAMED]))
+            more = ", ..." if len(sets) > _MOST_NAMED else ""
+            raise InputError(f"--weight {pattern}: no set of --data fits; there are {named}{more}")
     return weights
 
 

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from segloop.data.coco_instances import open_coco
 from segloop.data.label_folder import NoLabelsError, Reading, open_label_folder
-from segloop.data.sa1b import find_sa1b, open_sa1b
+from segloop.data.sa1b import holds_sa1b, open_sa1b
 from segloop.data.sample import Annotation, Sample
 from segloop.data.sets.listed import ListedSet
 from segloop.data.sets.outlines import read_json
@@ -190,8 +190,9 @@ def _open_folder(folder: Path, reading: Reading) -> AnnotatedSet:
     if coco:
         names = ", ".join(str(file.relative_to(folder)) for file in coco)
         raise InputError(f"{folder} holds several COCO files: name one of {names}")
-    if next(folder.rglob("*.json"), None) is not None:
-        return _of_sa1b(find_sa1b([folder]))
+    # Other programs leave JSON too, and so does a run whose output folder lies among the data.
+    if holds_sa1b(folder):
+        return _of_sa1b([folder])
     try:
         return _of_list(open_label_folder(folder, reading=reading))
     except NoLabelsError as error:

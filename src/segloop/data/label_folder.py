@@ -31,6 +31,8 @@ _LABEL_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".gif")
 _LOSSY_SUFFIXES = (".jpg", ".jpeg", ".webp")
 _TAGS = ("_masks", "_mask", "_labels", "_label")
 _MOSTLY = 0.8
+# What a picture in colour makes of one step of grey: as much red as green and blue.
+_GREY = 1 + 256 + 65536
 
 
 class NoLabelsError(InputError):
@@ -59,7 +61,7 @@ class LabelPicture:
 
     def _labels(self) -> Labels:
         if not self.is_binary:
-            return read_labels(self.path)
+            return _read(self.path)
         _, labels = cv2.connectedComponents(load_mask(self.path).astype(np.uint8), connectivity=8)
         return labels.astype(np.int64)
 
@@ -127,10 +129,16 @@ def is_black_and_white(labels: Labels) -> bool:
     return bool(labelled.max() == 255 and np.mean(labelled == 255) >= _MOSTLY)
 
 
+def _read(path: Path) -> Labels:
+    """Labels (H, W); grey values where a picture in colour is grey all over, as many programs save black and white."""
+    labels = read_labels(path)
+    return labels if (labels % _GREY).any() else labels // _GREY
+
+
 def _may_be_black_and_white(path: Path) -> bool:
     """Also where it cannot be read, which reading the sample says; the other pictures decide."""
     try:
-        return is_black_and_white(read_labels(path))
+        return is_black_and_white(_read(path))
     except InputError:
         return True
 

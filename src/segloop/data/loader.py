@@ -174,4 +174,4 @@ def split_indices(dataset: SampleSet, part: Part) -> tuple[int, ...]:
 def is_held_out(sample_name: str) -> bool:
     """Whether a sample of this name is for validation, in every run that trains on anything."""
     stem = sample_name.partition("_")[2] or sample_name
-    return zlib.crc32(stem.encode()) % _VALIDATION_SHARE == 0
+    return zlib.crc32(stem.encode("utf-8", "surrogatepass")) % _VALIDATION_SHARE == 0

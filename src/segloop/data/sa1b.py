@@ -10,7 +10,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -33,10 +33,11 @@ AnyMember = Member | RemoteMember
 
 @dataclass(frozen=True)
 class SA1BDataset:
-    """The samples of one tar or folder, in the order of their names."""
+    """The samples of one tar or folder, in the order of their names. parent: name of the folder that it lies in."""
 
     name: str
     _entries: tuple[tuple[str, AnyMember, AnyMember], ...]
+    parent: str = ""
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -48,7 +49,7 @@ class SA1BDataset:
 
     def subset(self, indices: Sequence[int]) -> SA1BDataset:
         """The samples at these indices, in this order."""
-        return SA1BDataset(self.name, tuple(self._entries[index] for index in indices))
+        return replace(self, _entries=tuple(self._entries[index] for index in indices))
 
     def read(self, index: int) -> Sample:
         """Decode sample `index`; InputError names the sample whose image or JSON cannot be used."""
@@ -97,7 +98,7 @@ def open_sa1b(path: str | Path) -> SA1BDataset:
     members: Mapping[str, AnyMember]
     if is_remote(path):
         members = _tar_files(remote_tar_members(str(path)))
-        return _dataset(str(path), PurePosixPath(str(path)).name, members)
+        return _dataset(path, members)
     source = Path(path)
     if source.is_dir():
         members = _folder_members(source)
@@ -105,15 +106,22 @@ def open_sa1b(path: str | Path) -> SA1BDataset:
         members = _tar_files(tar_members(source))
     else:
         raise InputError(f"{source}: no such tar or folder")
-    return _dataset(str(source), source.name, members)
+    return _dataset(source, members)
 
 
-def _dataset(source: str, name: str, members: Mapping[str, AnyMember]) -> SA1BDataset:
+def name_set(path: str | Path) -> tuple[str, str]:
+    """What a tar or folder is called, and the folder that it lies in."""
+    place = PurePosixPath(str(path)) if is_remote(path) else Path(path).absolute()
+    return place.name.removesuffix(".tar"), place.parent.name
+
+
+def _dataset(path: str | Path, members: Mapping[str, AnyMember]) -> SA1BDataset:
     entries = tuple((stem, image, record) for stem, _, image, record in _pair(members))
-    _check_images(source, members, {stem for stem, _, _ in entries})
+    _check_images(str(path), members, {stem for stem, _, _ in entries})
     if not entries:
-        raise InputError(f"{source} holds no NAME.jpg with a NAME.json beside it (SA-1B layout)")
-    return SA1BDataset(name.removesuffix(".tar"), entries)
+        raise InputError(f"{path} holds no NAME.jpg with a NAME.json beside it (SA-1B layout)")
+    name, parent = name_set(path)
+    return SA1BDataset(name, entries, parent)
 
 
 def open_all_sa1b(paths: Sequence[str | Path]) -> tuple[SA1BDataset, ...]:
@@ -132,6 +140,11 @@ def find_sa1b(paths: Sequence[str | Path]) -> list[str | Path]:
         tars = sorted(path.glob("*.tar")) if path.is_dir() else []
         found.extend(tars or [path])
     return found
+
+
+def holds_sa1b(folder: Path) -> bool:
+    """Whether a NAME.json has an image beside it, anywhere in a folder."""
+    return bool(_pair(_folder_members(folder)))
 
 
 def image_id_of(file_name: str) -> int:

@@ -210,7 +210,8 @@ def first_click(
     if protocol.first_click == "center":
         return Click(center_click(truth), True)
     # Of the mask alone, so that it is the same whatever else is scored.
-    seed = (protocol.seed, annotation.id, zlib.crc32(image.encode()))
+    number = zlib.crc32(image.encode("utf-8", "surrogatepass"))
+    seed = (protocol.seed, annotation.id, number)
     return random_click(truth, np.random.default_rng(seed))
 
 

@@ -10,6 +10,7 @@ import json
 import multiprocessing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
@@ -79,7 +80,7 @@ def score_images(
 
     jobs: processes; 1 works in this one. Scores that the journal has are taken from it. progress is called with the
     images done and the images in all. Raises InputError for a journal of other settings or one that another run is
-    writing, and whatever scoring an image raises; what was scored before is noted by then.
+    writing, or where a process is killed, and whatever scoring an image raises; what was scored before is noted by then.
     """
     if jobs < 1:
         raise InputError(f"jobs is the number of processes and must be at least 1, got {jobs}")
@@ -211,5 +212,9 @@ def _score_in_processes(
             # Those that failed come last: what was scored beside them is not lost.
             for future in sorted(finished, key=lambda one: one.exception() is not None):
                 yield waiting.pop(future), future.result()
+    except BrokenProcessPool as error:
+        raise InputError(
+            f"one of {jobs} processes was killed, perhaps for want of memory: lower --jobs"
+        ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

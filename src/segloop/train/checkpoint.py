@@ -27,14 +27,17 @@ CHECKPOINTS_NAME = "checkpoints"
 MODEL_FILE, MEAN_FILE, STATE_FILE = "model.safetensors", "mean.safetensors", "state.pt"
 # What makes another run of it, or lets it see other items than it would have; more steps or another rate do not.
 _COMPARED = ("recipe", "model", "input_size", "seed", "frozen", "teacher", "accumulate")
-_COMPARED_DATA = ("batch_size", "max_masks", "repeats")
+_COMPARED_DATA = ("batch_size", "max_masks", "repeats", "weights", "weighs_images")
+# Those that are digests, which tell a reader nothing.
+_DIGESTS = {"images": "images", "start": "start weights"}
 
 
 @dataclass(frozen=True, eq=False)
 class TrainState:
     """All that a run needs to go on as if it had not stopped.
 
-    step counts the finished ones. random_states: a row for each process. best_score: the best validation so far.
+    step counts the finished ones. mean: empty where none is kept. random_states: a row for each process. best_score: the
+    best validation so far.
     """
 
     step: int
@@ -63,10 +66,11 @@ def save_checkpoint(folder: Path, state: TrainState, config: RunConfig) -> Path:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         write_safetensors(_contiguous(state.model), partial / MODEL_FILE, {})
-        write_safetensors(_contiguous(state.mean), partial / MEAN_FILE, {})
+        if state.mean:
+            write_safetensors(_contiguous(state.mean), partial / MEAN_FILE, {})
         torch.save(rest, partial / STATE_FILE)
-        for name in (MODEL_FILE, MEAN_FILE, STATE_FILE):
-            _sync(partial / name)
+        for path in partial.iterdir():
+            _sync(path)
         shutil.rmtree(target, ignore_errors=True)
         os.replace(partial, target)
     except (OSError, RuntimeError, WeightsError) as error:
@@ -96,7 +100,8 @@ def load_checkpoint(folder: Path, config: RunConfig, num_processes: int = 1) -> 
     """Read the newest state of a run of this recipe, None where there is none.
 
     Raises WeightsError for a damaged checkpoint, or one of another recipe, model, input size, seed, teacher, set of frozen
-    parameters, batch, number of masks, conversation or number of processes.
+    parameters, batch, number of masks, conversation or number of processes, or of other images, weights of the sets,
+    augmentation or start weights.
     """
     found = find_checkpoints(folder)
     if not found:
@@ -107,9 +112,8 @@ def load_checkpoint(folder: Path, config: RunConfig, num_processes: int = 1) -> 
             warnings.simplefilter("ignore")  # it warns of what it then refuses
             rest = torch.load(source / STATE_FILE, map_location="cpu", weights_only=True)
         stored = rest.pop("config")
-        state = TrainState(
-            model=load_file(source / MODEL_FILE), mean=load_file(source / MEAN_FILE), **rest
-        )
+        mean = load_file(source / MEAN_FILE) if stored["optim"]["ema"] else {}
+        state = TrainState(model=load_file(source / MODEL_FILE), mean=mean, **rest)
         stored_processes = len(state.random_states)
         before, now = _compared(stored), _compared(_plain(config))
         # A setting that is newer than the checkpoint tells nothing.
@@ -135,10 +139,12 @@ def load_checkpoint(folder: Path, config: RunConfig, num_processes: int = 1) -> 
             f"start it with torchrun --nproc-per-node so that there are {stored_processes}"
         )
     for name in differing:
-        raise WeightsError(
-            f"{source} was made with {name} {before[name]!r}, this run has {now[name]!r}; "
-            "choose another output folder"
+        made_with = (
+            f"other {_DIGESTS[name]} than this run's"
+            if name in _DIGESTS
+            else f"{name} {before[name]!r}, this run has {now[name]!r}"
         )
+        raise WeightsError(f"{source} was made with {made_with}; choose another output folder")
     return state
 
 
@@ -147,10 +153,13 @@ def _plain(config: RunConfig) -> dict[str, Any]:
 
 
 def _compared(plain: dict[str, Any]) -> dict[str, Any]:
-    """The settings that a run may not change on its way."""
+    """The settings that a run may not change on its way; an older checkpoint lacks some."""
+    data = plain["data"]
     return {
         **{name: plain[name] for name in _COMPARED},
-        **{name: plain["data"][name] for name in _COMPARED_DATA},
+        **{name: plain[name] for name in _DIGESTS if name in plain},
+        **{name: data[name] for name in _COMPARED_DATA if name in data},
+        **data.get("augmentation", {}),
         **plain.get("interaction", {}),
     }
 

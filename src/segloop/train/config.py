@@ -13,8 +13,9 @@ from segloop.train.losses import DICE_WEIGHT, IOU_WEIGHT
 class DataConfig:
     """Which datasets, how mixed, how prepared.
 
-    weights: how often a dataset is drawn, by its name or a pattern such as "manual*", the first that fits; 1 where none
-    does. weighs_images: they are weights of each image, so that a dataset of twice the images is drawn twice as often.
+    weights: how often a dataset is drawn, by its name, that of the folder it lies in, or a pattern such as "manual*", the
+    first that fits; 1 where none does. weighs_images: they are weights of each image, so that a dataset of twice the images
+    is drawn twice as often.
     """
 
     batch_size: int = 4
@@ -82,7 +83,8 @@ class RunConfig:
     data.batch_size images are encoded at once in each process; an update is made of `accumulate` such batches, or of as many
     as give global_batch images over all processes. recompute: keep no activations of the encoder's blocks, compute them
     again in the backward pass. compiles: let torch.compile translate the encoder first. keep_checkpoints: how many of the
-    latest stay on disk.
+    latest stay on disk. images, start: what tells the images, by their names, and the start weights from others; a run fills
+    them in, so that it does not go on from a checkpoint of others.
     """
 
     recipe: str
@@ -101,6 +103,8 @@ class RunConfig:
     checkpoint_every: int = 200
     keep_checkpoints: int = 2
     validate_every: int = 1000
+    images: str | None = None
+    start: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

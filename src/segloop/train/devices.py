@@ -9,13 +9,14 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import DistributedDataParallelKwargs
+from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
@@ -25,6 +26,7 @@ from torch.distributed.checkpoint.state_dict import (
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from segloop.backends.torch import find_device
 from segloop.errors import InputError
 from segloop.model.image_encoder import Block
 from segloop.model.mae import PlainBlock
@@ -33,6 +35,10 @@ from segloop.train.step import Mean, Step, TrainBatch
 
 # What is put together for its own computation only, where each process holds a share of the weights.
 _LAYERS = (Block, PlainBlock, TwoWayLayer)
+
+# How long the processes wait for one another: one validates while the others do nothing, and NCCL gives up after 10 minutes.
+_PATIENCE = timedelta(days=1)
+_DEVICE_VARIABLE = "ACCELERATE_TORCH_DEVICE"
 
 Sharding = Literal["replicate", "shard"]
 
@@ -60,13 +66,16 @@ def start_devices(device: str = "cpu", sharding: Sharding = "replicate") -> Devi
         raise InputError(
             "no CUDA device here; train with --device cpu, or install a CUDA build of torch"
         )
+    find_device(device)
+    # Accelerate keeps settings and device for the whole process, in part in its environment; a second run may have others.
+    os.environ.pop(_DEVICE_VARIABLE, None)
     if index:
-        os.environ["ACCELERATE_TORCH_DEVICE"] = device
-    # Accelerate keeps its settings for the whole process; a second run may have others.
-    AcceleratorState._reset_state()
+        os.environ[_DEVICE_VARIABLE] = device
+    AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())
     # A step without a box, or without a mask prompt, leaves the vectors for it without gradient.
     ddp = DistributedDataParallelKwargs(find_unused_parameters=True)
-    return Devices(Accelerator(cpu=name == "cpu", kwargs_handlers=[ddp]), sharding)
+    group = InitProcessGroupKwargs(timeout=_PATIENCE)
+    return Devices(Accelerator(cpu=name == "cpu", kwargs_handlers=[ddp, group]), sharding)
 
 
 class StepModule(nn.Module):
@@ -176,11 +185,17 @@ def restore_optimizer_state(
     optimizer: torch.optim.Optimizer,
     state: dict[str, Any],
 ) -> None:
-    """Put back what whole_optimizer_state gave."""
+    """Put back what whole_optimizer_state gave, but for the settings of the groups: those stay the optimizer's own."""
+    settings = [
+        {name: value for name, value in group.items() if name != "params"}
+        for group in optimizer.param_groups
+    ]
     if devices.is_sharded:
         set_optimizer_state_dict(model, optimizer, state, options=_WHOLE)
     else:
         optimizer.load_state_dict(state)
+    for group, own in zip(optimizer.param_groups, settings, strict=True):
+        group.update(own)
 
 
 def separate_random_numbers(devices: Devices, seed: int) -> None:
@@ -194,22 +209,29 @@ def separate_random_numbers(devices: Devices, seed: int) -> None:
 
 def random_states(devices: Devices) -> Tensor:
     """The state of every process's generators for the CPU and for its device, one row a process."""
+    accelerator = devices.accelerator
     states = [torch.get_rng_state()]
-    if devices.accelerator.device.type == "cuda":
-        states.append(torch.cuda.get_rng_state(devices.accelerator.device))
-    own = torch.cat(states)[None].to(devices.accelerator.device)
-    gathered: Tensor = devices.accelerator.gather(own)
+    if accelerator.device.type == "cuda":
+        states.append(torch.cuda.get_rng_state(accelerator.device))
+    elif accelerator.device.type == "mps":
+        states.append(torch.mps.get_rng_state())
+    own = torch.cat(states)[None]
+    if accelerator.num_processes == 1:
+        return own
+    gathered: Tensor = accelerator.gather(own.to(accelerator.device))
     return gathered.cpu()
 
 
 def restore_random_state(devices: Devices, states: Tensor) -> None:
     """Set this process's generators to what random_states saw."""
-    own = states[devices.accelerator.process_index]
+    own, device = states[devices.accelerator.process_index], devices.accelerator.device
     length = len(torch.get_rng_state())
     # Copies: a generator takes a view into other rows for something else.
     torch.set_rng_state(own[:length].clone())
-    if devices.accelerator.device.type == "cuda" and len(own) > length:
-        torch.cuda.set_rng_state(own[length:].clone(), devices.accelerator.device)
+    if device.type == "cuda" and len(own) > length:
+        torch.cuda.set_rng_state(own[length:].clone(), device)
+    elif device.type == "mps" and len(own) > length:
+        torch.mps.set_rng_state(own[length:].clone())
 
 
 # Not strict: what never had a gradient, such as the biases of keys, has no state.

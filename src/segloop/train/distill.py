@@ -31,7 +31,7 @@ from segloop.train.distill_step import (
 )
 from segloop.train.loop import SCORE_NAME, Progress, Weights
 from segloop.train.metrics import NOTHING_HELD_OUT, SkippedItems
-from segloop.train.run import conduct, with_weights
+from segloop.train.run import conduct, with_origin, with_weights
 from segloop.train.teacher import EmbeddingFiles, Teacher, load_teacher
 from segloop.train.throughput import count_sam_flops
 from segloop.weights.imagenet import load_imagenet_trunk
@@ -68,6 +68,7 @@ def run_distill(
     model = build_student(config, loaded.model, start)
     files = None if keep is None else EmbeddingFiles(Path(keep), loaded.identity, loaded.shape)
     learned, held_out = split_images(images)
+    config = with_origin(config, (image.name for image in learned), start)
     source = distill_images(config, loaded, learned, files)
     devices = start_devices(device, sharding)
     loaded = loaded.to(devices.accelerator.device)

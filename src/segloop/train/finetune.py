@@ -28,8 +28,17 @@ from segloop.train.items import batches
 from segloop.train.loop import Progress
 from segloop.train.lora import LoraConfig, add_lora, base_names, merge_lora
 from segloop.train.optim import build_optimizer
-from segloop.train.run import CONFIG_NAME, ValidateSam, conduct_sam, prepare_model, step_flops
+from segloop.train.run import (
+    CONFIG_NAME,
+    ValidateSam,
+    conduct_sam,
+    names_in,
+    prepare_model,
+    step_flops,
+    with_origin,
+)
 from segloop.train.sam_step import sam_items, sam_step
+from segloop.weights.load import weights_digest
 
 _TIMED_STEPS = 3
 
@@ -62,6 +71,7 @@ def finetune(
     of the same configuration, updates merged. Raises InputError for data or a checkpoint that does not fit.
     """
     own, config = adapt(model, config)
+    config = replace(with_origin(config, names_in([dataset]), None), start=weights_digest(model))
     return conduct_sam(
         own,
         partial(sam_step, config=config.interaction, seed=config.seed),

@@ -150,15 +150,17 @@ class _Run:
         self._module = distribute(devices, self._whole)
         self._model = model_of(devices, self._module)
         self._optimizer = build_optimizer(self._model, self.config.optim)
-        self._mean = {
-            name: value.detach().clone() for name, value in self._model.state_dict().items()
-        }
+        if self.config.optim.ema:
+            self._mean = {
+                name: value.detach().clone() for name, value in self._model.state_dict().items()
+            }
         separate_random_numbers(devices, self.config.seed)
         if state is None:
             return 0
         restore_optimizer_state(devices, self._model, self._optimizer, state.optimizer)
         for name, value in state.mean.items():
-            copy_whole(self._mean[name], value)
+            if name in self._mean:
+                copy_whole(self._mean[name], value)
         restore_random_state(devices, state.random_states)
         self._best_score = state.best_score
         return state.step
@@ -193,9 +195,10 @@ class _Run:
         return whole_weights(self._mean if self.config.optim.ema else self._model.state_dict())
 
     def keep_best(self, weights: Weights, found: Mapping[str, float], save: Save) -> None:
-        """Write the weights if none before had as high a score."""
-        score = found.get(SCORE_NAME)
-        if score is not None and (self._best_score is None or score > self._best_score):
+        """Write the weights if none before had as high a score; one that is not finite does not count."""
+        score = found.get(SCORE_NAME, math.nan)
+        best = -math.inf if self._best_score is None else self._best_score
+        if math.isfinite(score) and score > best:
             self._best_score = score
             save(weights, self.folder / BEST_NAME)
 

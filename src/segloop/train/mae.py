@@ -27,7 +27,7 @@ from segloop.train.loop import SCORE_NAME, Progress, Weights
 from segloop.train.mae_step import MaeBatch, MaeImages, MaeRunConfig, mae_step, num_visible
 from segloop.train.metrics import NOTHING_HELD_OUT, SkippedItems
 from segloop.train.pictures import write_picture
-from segloop.train.run import conduct
+from segloop.train.run import conduct, with_origin
 from segloop.train.throughput import count_flops, without_weights
 from segloop.weights.mae import load_mae, save_mae
 
@@ -57,6 +57,7 @@ def run_mae(
     target = Path(folder)
     learned, held_out = split_images(find_images(data, exclude=target).images)
     model = build_autoencoder(config, start)
+    config = with_origin(config, (image.name for image in learned), start)
     sizes = model.config
     source = MaeImages(
         learned,

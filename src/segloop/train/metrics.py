@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -58,11 +59,12 @@ class MetricWriter:
         return [line for line in lines if line.endswith("}")]
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """One line for a step."""
+        """One line for a step; numbers that are not finite, which JSON has none of, are left out."""
         if self._stream is None:
             return
+        finite = {name: value for name, value in values.items() if math.isfinite(value)}
         try:
-            self._stream.write((json.dumps({"step": step, **values}) + "\n").encode())
+            self._stream.write((json.dumps({"step": step, **finite}) + "\n").encode())
         except OSError as error:
             raise InputError(f"cannot write {self._path}: {error.strerror}") from error
         if self._board is not None:

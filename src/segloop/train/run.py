@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from fnmatch import fnmatchcase
 from functools import partial
@@ -15,6 +16,7 @@ from torch import nn
 
 from segloop.data.loader import Part, SampleStream
 from segloop.data.sa1b import SA1BDataset, open_all_sa1b
+from segloop.data.sample import SampleSet
 from segloop.errors import InputError
 from segloop.model.compact_encoder import CompactEncoder
 from segloop.model.config import ViTConfig, model_config
@@ -29,6 +31,7 @@ from segloop.train.optim import freeze
 from segloop.train.sam_step import Batch, sam_items, sam_step
 from segloop.train.step import Step
 from segloop.train.throughput import count_sam_flops
+from segloop.weights.catalog import file_identity
 from segloop.weights.imagenet import load_imagenet_trunk
 from segloop.weights.load import load_sam, save_sam
 from segloop.weights.mae import is_mae, load_mae_encoder
@@ -60,8 +63,10 @@ def run_recipe(
     model begins from ImageNet weights and any other from scratch. device, sharding: see start_devices. Every process
     that torchrun starts calls this. Raises InputError for data or weights that do not fit.
     """
-    stream = build_stream(config, open_all_sa1b(data))
+    datasets = open_all_sa1b(data)
+    stream = build_stream(config, datasets)
     model = build_model(config, start)
+    config = with_origin(config, names_in(datasets), start)
     return conduct_sam(
         model,
         partial(sam_step, config=config.interaction, seed=config.seed),
@@ -151,6 +156,20 @@ def conduct(
     accelerator.wait_for_everyone()
     accelerator.end_training()
     return folder / MODEL_NAME
+
+
+def with_origin(config: RunConfigT, names: Iterable[str], start: str | Path | None) -> RunConfigT:
+    """The configuration that tells images of these names, in this order, and start weights from others."""
+    digest = hashlib.sha256("\0".join(names).encode("utf-8", "surrogatepass"))
+    begun = None if start is None else file_identity(start)
+    return replace(config, images=digest.hexdigest()[:16], start=begun)
+
+
+def names_in(datasets: Iterable[SampleSet]) -> Iterator[str]:
+    """Names of the sets and of their samples."""
+    for dataset in datasets:
+        yield dataset.name
+        yield from dataset.sample_names
 
 
 def share_batch(config: RunConfigT, num_processes: int) -> RunConfigT:
@@ -244,5 +263,11 @@ def build_stream(
 
 
 def _weight(config: DataConfig, dataset: SA1BDataset) -> float:
-    found = (weight for name, weight in config.weights.items() if fnmatchcase(dataset.name, name))
+    names = (dataset.name, dataset.parent)
+    found = (weight for pattern, weight in config.weights.items() if fits(names, pattern))
     return next(found, 1.0) * (len(dataset) if config.weighs_images else 1)
+
+
+def fits(names: tuple[str, str], pattern: str) -> bool:
+    """Whether a weight's name or pattern means a set of this name or of a folder of this name; see name_set."""
+    return any(fnmatchcase(name, pattern) for name in names)

@@ -7,11 +7,11 @@ what else was in its batch, changes nothing.
 from __future__ import annotations
 
 import os
-import tempfile
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
+from uuid import uuid4
 
 import numpy as np
 import numpy.typing as npt
@@ -95,14 +95,15 @@ class EmbeddingFiles:
         path = self._path(key)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            number, partial = tempfile.mkstemp(prefix="partial.", dir=path.parent)
+            # Not by tempfile, whose files are their owner's alone.
+            partial = path.with_name(f"partial.{uuid4().hex}")
             try:
-                with os.fdopen(number, "wb") as stream:
+                with partial.open("xb") as stream:
                     np.save(stream, features, allow_pickle=False)
                 os.replace(partial, path)
             except BaseException:
                 with suppress(OSError):
-                    Path(partial).unlink()
+                    partial.unlink()
                 raise
         except OSError as error:
             raise InputError(

@@ -19,8 +19,10 @@ from segloop.train.run import (
     build_model,
     build_stream,
     conduct_sam,
+    names_in,
     prepare_model,
     step_flops,
+    with_origin,
     with_weights,
 )
 from segloop.train.sam_step import sam_items
@@ -48,6 +50,7 @@ def run_text(
     source = ClipImageVectors(str(clip), str(devices.accelerator.device))
     model = prepare_model(add_text(build_model(config, start), source.width, config.seed), config)
     datasets = open_all_sa1b(data)
+    config = with_origin(config, names_in(datasets), start)
     scale = model.config.encoder.stride / 4
     min_pixels = round((config.min_side / scale) ** 2)
     return conduct_sam(

@@ -74,7 +74,8 @@ def object_pictures(
 ) -> tuple[Tensor, Tensor]:
     """What CLIP is to see of each object: crops (N, 3, side, side), colours in 0..1, and masks (N, side, side).
 
-    A square about the object, one to config.largest_crop times as large as its box; beyond the image it is black.
+    A square about the object, one to config.largest_crop times as large as its box. Beyond the image it is black, on which
+    the paper is silent, as is all around the object where that is blanked.
     """
     device, scale = batch.images.device, batch.scale
     mean, std = (
@@ -84,7 +85,9 @@ def object_pictures(
     for truth, image, rng in zip(batch.truths, batch.image_index.tolist(), rngs, strict=True):
         window = _square(truth, float(rng.uniform(1.0, config.largest_crop)))
         mask = _cut(torch.from_numpy(truth).to(device, torch.float32)[None], window, 1.0, side)
-        picture = (batch.images[image].float() * std + mean).clamp(0, 255) / 255
+        prepared = batch.images[image].float()
+        # Padding is 0, which no pixel of an image is: the means are no whole numbers.
+        picture = (prepared * std + mean).clamp(0, 255) / 255 * prepared.any(dim=0)
         crop = _cut(picture, window, scale, side)
         if rng.random() < config.blank:
             crop = crop * (mask > 0.5)

@@ -6,6 +6,7 @@ names and the model's configuration. Nothing in a file is ever executed.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import warnings
@@ -64,6 +65,15 @@ def save_sam(model: Sam, path: str | Path, dtype: torch.dtype = torch.float32) -
         for name, tensor in model.state_dict().items()
     }
     write_safetensors(state, Path(path), {_CONFIG_KEY: config_to_json(model.config)})
+
+
+def weights_digest(model: Sam) -> str:
+    """Sixteen hex digits that tell these weights apart."""
+    digest = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def write_safetensors(state: Mapping[str, Tensor], target: Path, metadata: dict[str, str]) -> None:

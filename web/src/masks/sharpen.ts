@@ -17,6 +17,9 @@ const RADIUS_SHARE = 1 / 6;
 const MOST_RADIUS = 4;
 const EPSILON = 1e-3;
 
+/** Logit pixels beyond those of a window that its pixels are mixed of. */
+const REACH = 3;
+
 /** Pixels of a picture, four bytes each: red, green, blue and one that is not looked at. */
 export interface Pixels {
   width: number;
@@ -69,19 +72,35 @@ export function sharpen(logits: Float32Array, guide: Guide): (Mask & { x0: numbe
   const radius = Math.min(MOST_RADIUS, Math.floor(RADIUS_SHARE * Math.sqrt(area) + 0.5));
   if (!radius) return null;
   const box = { x0: left, y0: top, x1: right, y1: bottom };
+  const reach = 4 * radius + REACH;
+  const part = {
+    x0: Math.max(0, left - reach),
+    y0: Math.max(0, top - reach),
+    x1: Math.min(width, right + reach),
+    y1: Math.min(height, bottom + reach),
+  };
   const ratio = colorRatio(content, box, guide);
-  const wanted = content.map((value, at) => sigmoid(LOGIT_WEIGHT * value + COLOR_WEIGHT * ratio[at]!));
-  const { slopes, shift } = fit(wanted, guide, radius);
-  return apply(slopes, shift, grownWindow(box, 2 * radius, frame), guide);
+  const bins = guide.bins;
+  const wanted = cut(content, part, width);
+  for (let y = part.y0, at = 0; y < part.y1; y++) {
+    for (let x = part.x0; x < part.x1; x++, at++) {
+      wanted[at] = sigmoid(LOGIT_WEIGHT * wanted[at]! + COLOR_WEIGHT * ratio[bins[y * width + x]!]!);
+    }
+  }
+  const { slopes, shift } = fit(wanted, guide, radius, part);
+  return apply(slopes, shift, part, grownWindow(box, 2 * radius, frame), guide);
 }
 
-function apply(slopes: Float32Array[], shift: Float32Array, window: Window, guide: Guide): (Mask & { x0: number; y0: number }) | null {
+/** The mask in a window of the picture, of slopes and shift on a part of the logit pixels. */
+function apply(
+  slopes: Float32Array[], shift: Float32Array, part: Window, window: Window, guide: Guide,
+): (Mask & { x0: number; y0: number }) | null {
   const { frame, pixels } = guide;
   const { x0, y0, x1, y1 } = window;
   const [width, height] = [x1 - x0, y1 - y0];
-  const total = logitsToImage(squareOf(shift, guide), frame, window);
+  const total = logitsToImage(squareOf(shift, part, frame), frame, window);
   slopes.forEach((slope, channel) => {
-    const wide = logitsToImage(squareOf(slope, guide), frame, window);
+    const wide = logitsToImage(squareOf(slope, part, frame), frame, window);
     for (let y = 0; y < height; y++) {
       let from = ((y0 + y) * pixels.width + x0) * 4 + channel;
       for (let at = y * width; at < (y + 1) * width; at++, from += 4) total[at]! += wide[at]! * (pixels.data[from]! / 255);
@@ -92,7 +111,7 @@ function apply(slopes: Float32Array[], shift: Float32Array, window: Window, guid
   return data.includes(1) ? { width, height, data, x0, y0 } : null;
 }
 
-/** Logarithm of how much more common each logit pixel's colour is in the mask than around it. */
+/** By bin, logarithm of how much more common a colour is in the mask than around it. */
 function colorRatio(content: Float32Array, box: Window, { width, height, bins }: Guide): Float32Array {
   const [across, down] = [round(SURROUND * (box.x1 - box.x0)), round(SURROUND * (box.y1 - box.y0))];
   const near = { x0: box.x0 - across, y0: box.y0 - down, x1: box.x1 + across, y1: box.y1 + down };
@@ -106,7 +125,7 @@ function colorRatio(content: Float32Array, box: Window, { width, height, bins }:
     }
   }
   const [here, there] = [spread(ours), spread(others)];
-  return Float32Array.from(bins, (bin) => Math.min(COLOR_LIMIT, Math.max(-COLOR_LIMIT, Math.log(here[bin]! / there[bin]!))));
+  return Float32Array.from(here, (share, bin) => Math.min(COLOR_LIMIT, Math.max(-COLOR_LIMIT, Math.log(share / there[bin]!))));
 }
 
 /** Half to even, as the server rounds. */
@@ -121,11 +140,13 @@ function spread(counts: Float64Array): Float64Array {
   let from = counts;
   for (const step of [LEVELS ** 2, LEVELS, 1]) {
     const to = new Float64Array(from.length);
-    for (let at = 0; at < from.length; at++) {
-      const place = Math.floor(at / step) % LEVELS;
-      const before = from[place ? at - step : at]!;
-      const after = from[place < LEVELS - 1 ? at + step : at]!;
-      to[at] = 0.25 * (before + after) + 0.5 * from[at]!;
+    const block = step * LEVELS;
+    for (let start = 0; start < from.length; start += block) {
+      for (let at = start; at < start + block; at++) {
+        const before = from[at - step >= start ? at - step : at]!;
+        const after = from[at + step < start + block ? at + step : at]!;
+        to[at] = 0.25 * (before + after) + 0.5 * from[at]!;
+      }
     }
     from = to;
   }
@@ -133,24 +154,44 @@ function spread(counts: Float64Array): Float64Array {
   return from.map((one) => one / sum + 1e-5);
 }
 
-/** Slopes and shift that make of colours what is wanted, each the mean of the fits around. */
-function fit(wanted: Float32Array, guide: Guide, radius: number): { slopes: Float32Array[]; shift: Float32Array } {
-  const { width, height, colors } = guide;
-  const { means, inverse } = momentsOf(guide, radius);
+/** Slopes and shift that make of a part's colours what is wanted there, each the mean of the fits around. */
+function fit(
+  wanted: Float32Array, guide: Guide, radius: number, part: Window,
+): { slopes: Float32Array[]; shift: Float32Array } {
+  const here = (planes: Float32Array[]): Float32Array[] => planes.map((plane) => cut(plane, part, guide.width));
+  const [width, height] = [part.x1 - part.x0, part.y1 - part.y0];
+  const moments = momentsOf(guide, radius);
+  const means = here(moments.means) as Three;
+  const [a, b, c, d, e, f] = here(moments.inverse) as [...Three, ...Three];
   const mean = boxMean(wanted, width, height, radius);
-  const covariances = colors.map((color, channel) => {
-    const together = boxMean(color.map((value, at) => value * wanted[at]!), width, height, radius);
-    return together.map((value, at) => value - means[channel]![at]! * mean[at]!);
-  });
-  const [a, b, c, d, e, f] = inverse as [Float32Array, Float32Array, Float32Array, Float32Array, Float32Array, Float32Array];
-  const [red, green, blue] = covariances as [Float32Array, Float32Array, Float32Array];
-  const slopes = [[a, b, c], [b, d, e], [c, e, f]].map(([one, two, three]) =>
-    red.map((value, at) => one![at]! * value + two![at]! * green[at]! + three![at]! * blue[at]!));
-  const shift = mean.map((value, at) => value - slopes.reduce((sum, slope, channel) => sum + slope[at]! * means[channel]![at]!, 0));
+  const [red, green, blue] = here(guide.colors).map((color, channel) => {
+    for (let at = 0; at < color.length; at++) color[at]! *= wanted[at]!;
+    const together = boxMean(color, width, height, radius);
+    for (let at = 0; at < together.length; at++) together[at]! -= means[channel]![at]! * mean[at]!;
+    return together;
+  }) as Three;
+  const slopes = [means[0], means[1], means[2]].map((plane) => new Float32Array(plane.length)) as Three;
+  for (let at = 0; at < mean.length; at++) {
+    const [r, g, u] = [red[at]!, green[at]!, blue[at]!];
+    const first = a[at]! * r + b[at]! * g + c[at]! * u;
+    const second = b[at]! * r + d[at]! * g + e[at]! * u;
+    const third = c[at]! * r + e[at]! * g + f[at]! * u;
+    [slopes[0][at], slopes[1][at], slopes[2][at]] = [first, second, third];
+    mean[at]! -= first * means[0][at]! + second * means[1][at]! + third * means[2][at]!;
+  }
   return {
     slopes: slopes.map((slope) => boxMean(slope, width, height, radius)),
-    shift: boxMean(shift, width, height, radius),
+    shift: boxMean(mean, width, height, radius),
   };
+}
+
+type Three = [Float32Array, Float32Array, Float32Array];
+
+/** A part of a plane of rows of this width. */
+function cut(plane: Float32Array, { x0, y0, x1, y1 }: Window, width: number): Float32Array {
+  const out = new Float32Array((x1 - x0) * (y1 - y0));
+  for (let y = y0; y < y1; y++) out.set(plane.subarray(y * width + x0, y * width + x1), (y - y0) * (x1 - x0));
+  return out;
 }
 
 function momentsOf(guide: Guide, radius: number): Moments {
@@ -178,34 +219,45 @@ function momentsOf(guide: Guide, radius: number): Moments {
 /** Means over the square of this radius about each pixel; beyond the border the picture goes on. */
 function boxMean(values: Float32Array, width: number, height: number, radius: number): Float32Array {
   const across = new Float32Array(values.length);
+  const line = new Float64Array(width + 2 * radius + 1);
+  for (let start = 0; start < values.length; start += width) {
+    line.fill(values[start]!, 0, radius);
+    for (let x = 0; x < width; x++) line[radius + x] = values[start + x]!;
+    line.fill(values[start + width - 1]!, radius + width);
+    let sum = 0;
+    for (let x = 0; x < 2 * radius; x++) sum += line[x]!;
+    for (let x = 0; x < width; x++) {
+      sum += line[x + 2 * radius]!;
+      across[start + x] = sum;
+      sum -= line[x]!;
+    }
+  }
+  // Down whole rows at a time, which lie together in memory.
   const out = new Float32Array(values.length);
-  runningMean(values, across, width, height, 1, width, radius);
-  runningMean(across, out, height, width, width, 1, radius);
+  const sums = new Float64Array(width);
+  const add = (row: number, sign: 1 | -1): void => {
+    const start = Math.min(height - 1, Math.max(0, row)) * width;
+    for (let x = 0; x < width; x++) sums[x]! += sign * across[start + x]!;
+  };
+  for (let row = -radius; row < radius; row++) add(row, 1);
+  const share = 1 / (2 * radius + 1) ** 2;
+  for (let y = 0; y < height; y++) {
+    add(y + radius, 1);
+    for (let x = 0; x < width; x++) out[y * width + x] = sums[x]! * share;
+    add(y - radius, -1);
+  }
   return out;
 }
 
-/** Along one axis: `count` lines of `length` values, `step` apart, whose starts are `stride` apart. */
-function runningMean(
-  from: Float32Array, to: Float32Array, length: number, count: number, step: number, stride: number, radius: number,
-): void {
-  for (let line = 0; line < count; line++) {
-    const start = line * stride;
-    const value = (index: number): number => from[start + Math.min(length - 1, Math.max(0, index)) * step]!;
-    let sum = 0;
-    for (let index = -radius; index <= radius; index++) sum += value(index);
-    for (let index = 0; index < length; index++) {
-      to[start + index * step] = sum / (2 * radius + 1);
-      sum += value(index + radius + 1) - value(index - radius);
-    }
-  }
-}
-
-/** Values of logit pixels as a whole square, going on beyond the picture. */
-function squareOf(values: Float32Array, { width, height, frame: { logitSize } }: Guide): Float32Array {
+/** Values of a part of the logit pixels in the whole square; beyond the part they go on. */
+function squareOf(values: Float32Array, { x0, y0, x1, y1 }: Window, { logitSize }: Frame): Float32Array {
   const square = new Float32Array(logitSize * logitSize);
-  for (let y = 0; y < logitSize; y++) {
-    const row = Math.min(y, height - 1) * width;
-    for (let x = 0; x < logitSize; x++) square[y * logitSize + x] = values[row + Math.min(x, width - 1)]!;
+  const width = x1 - x0;
+  for (let y = y0; y < Math.min(logitSize, y1 + REACH); y++) {
+    const row = (Math.min(y1 - 1, y) - y0) * width;
+    const out = y * logitSize;
+    square.set(values.subarray(row, row + width), out + x0);
+    square.fill(values[row + width - 1]!, out + x1, out + Math.min(logitSize, x1 + REACH));
   }
   return square;
 }

@@ -102,7 +102,10 @@ def generator() -> TrainConfig:
 
 
 def all_stages() -> TrainConfig:
-    """ViT-H on the masks of all three stages (paper §7.6): an image of manual/ or semi_automatic/ counts ten times."""
+    """ViT-H on the masks of all three stages (paper §7.6): an image made by hand, in part or in all, counts ten times.
+
+    Those are the images of a tar or folder called manual* or semi_automatic*, or of a tar in such a folder.
+    """
     config = vit_h()
     weights = {"manual*": 10.0, "semi_automatic*": 10.0}
     data = replace(config.data, weights=weights, weighs_images=True)

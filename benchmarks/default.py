@@ -16,6 +16,7 @@ from benchmarks.machine import Row, medians, write
 
 PHOTO = Path(__file__).resolve().parent.parent / "examples" / "coffee.jpg"
 SPOON_BOX, SPOON_POINT = (326, 240, 408, 326), (367, 283)
+CUP_POINT = (280, 190)
 MANY = 64
 
 
@@ -24,10 +25,8 @@ def run(threads: int, times: int = 7) -> list[Row]:
     predictor, alone = segloop.load(threads=threads), segloop.load(threads=1)
     embedding, near = predictor.encode(PHOTO, keep_pixels=False), predictor.encode(PHOTO)
     one, many = (point_prompts(count, embedding.frame.image_hw) for count in (1, MANY))
-    spoon, on_spoon = (
-        segloop.Prompt(box_xyxy=SPOON_BOX),
-        segloop.Prompt(points_xy=[SPOON_POINT]),
-    )
+    spoon = segloop.Prompt(box_xyxy=SPOON_BOX)
+    on_spoon, on_cup = (segloop.Prompt(points_xy=[xy]) for xy in (SPOON_POINT, CUP_POINT))
     with tempfile.TemporaryDirectory() as folder:
         seconds = medians(
             {
@@ -35,14 +34,21 @@ def run(threads: int, times: int = 7) -> list[Row]:
                 "segloop segment, from shell to files": partial(segment_in_shell, folder),
                 "encode": partial(predictor.encode, PHOTO),
                 "encode, one thread": partial(alone.encode, PHOTO),
-                "segment, one click": partial(predictor.segment, embedding, one),
-                "segment, one click, one thread": partial(alone.segment, embedding, one),
+                "segment, one click, as the model draws": partial(
+                    predictor.segment, embedding, one
+                ),
+                "the same, one thread": partial(alone.segment, embedding, one),
+                "segment, a large thing clicked, borders sharpened": partial(
+                    predictor.segment, near, on_cup
+                ),
                 "segment, a small thing clicked, looked at closer": partial(
                     predictor.segment, near, on_spoon
                 ),
                 "segment, a small box, looked at closer": partial(predictor.segment, near, spoon),
-                f"segment, {MANY} clicks": partial(predictor.segment, embedding, many),
-                f"segment, {MANY} clicks, one thread": partial(alone.segment, embedding, many),
+                f"segment, {MANY} clicks, as the model draws": partial(
+                    predictor.segment, embedding, many
+                ),
+                f"{MANY} clicks, one thread": partial(alone.segment, embedding, many),
             },
             times,
         )

@@ -37,9 +37,10 @@ if TYPE_CHECKING:
 
 CLOCKED = ("images_per_second", "data_wait")
 RANK = """
-import pickle, sys
+import faulthandler, pickle, sys
 from pathlib import Path
 import torch
+faulthandler.enable()  # an abort inside PyTorch says where
 torch.set_num_threads(1)
 from segloop.errors import InputError
 from segloop.train.run import run_recipe

@@ -66,7 +66,8 @@ def evaluate_edges(
 
     config = EdgeConfig(points_per_side)
     dataset = open_bsds(data, split)
-    load = loader(model, device, threads, jobs)
+    # Edges are those of the logits, which sharpening leaves as they are.
+    load = loader(model, device, threads, jobs, sharpen=False)
     identity = load().spec.identity
     prepare_folder(out)
     running = Running(out, jobs, redo)

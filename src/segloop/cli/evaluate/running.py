@@ -167,14 +167,20 @@ def stamp_of(paths: Iterable[Path], notes: Iterable[str] = ()) -> str:
 
 
 def loader(
-    model: str, device: str, threads: int | None, jobs: int, *, closer: bool | None = False
+    model: str,
+    device: str,
+    threads: int | None,
+    jobs: int,
+    *,
+    closer: bool | None = False,
+    sharpen: bool | None = None,
 ) -> Callable[[], Predictor]:
-    """Loads the model in any process; the processes share the processors unless threads are given. closer: see Predictor."""
+    """Loads the model in any process; they share the processors unless threads are given. closer, sharpen: see Predictor."""
     from segloop.predict.predictor import load
 
     if threads is None and jobs > 1:
         threads = max(1, (os.cpu_count() or 1) // jobs)
-    return partial(load, model, device=device, threads=threads, closer=closer)
+    return partial(load, model, device=device, threads=threads, closer=closer, sharpen=sharpen)
 
 
 def describe_run(model: str, device: str, sets: Sequence[EvaluationSet[Any]]) -> Origin:

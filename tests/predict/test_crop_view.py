@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -33,9 +33,13 @@ def picture(*things: BoolArray) -> np.ndarray:
 
 @dataclass
 class Boxy(Backend):
-    """Answers a point on something red with the square around all red, and says little of any other."""
+    """Answers a point on something red with the square around all red, and says little of any other.
+
+    spread: by so many logit pixels, more or less, the square is wider for points further right.
+    """
 
     sharpens: bool = True
+    spread: int = 0
 
     @property
     def spec(self) -> BackendSpec:
@@ -49,18 +53,22 @@ class Boxy(Backend):
     ) -> tuple[FloatArray, FloatArray]:
         red = cv2.resize(features[0], (64, 64), interpolation=cv2.INTER_AREA) > 1
         (ys, xs) = np.nonzero(red)
-        logits = np.full((64, 64), -2.0, dtype=np.float32)
-        logits[ys.min() : ys.max() + 1, xs.min() : xs.max() + 1] = 2.0
-        logits = cv2.GaussianBlur(logits, (0, 0), 2)
         at = prompts.coords[:, 0].astype(int).clip(0, 127)
         trust = np.where(features[0][at[:, 1], at[:, 0]] > 1, 0.95, 0.1).astype(np.float32)
         iou = np.repeat(trust[:, None], 4, axis=1) - np.array([0, 0, 0.01, 0.02], np.float32)
         rows, _ = drawn_outputs(iou, floors)
-        return np.repeat(logits[None], len(rows), axis=0), iou
+        logits = np.full((len(rows), 64, 64), -2.0, dtype=np.float32)
+        for one, row in zip(logits, rows, strict=True):
+            wider = round(self.spread * (at[row, 0] / 64 - 1))
+            one[ys.min() : ys.max() + 1, xs.min() - wider : xs.max() + 1 + wider] = 2.0
+            one[:] = cv2.GaussianBlur(one, (0, 0), 2)
+        return logits, iou
 
 
-def masks_of(pixels: np.ndarray, config: AutomaticConfig, *, sharpens: bool = True) -> EncodedMasks:
-    return generate(Predictor(Boxy(sharpens)), pixels, config).masks
+def masks_of(
+    pixels: np.ndarray, config: AutomaticConfig, backend: Boxy | None = None
+) -> EncodedMasks:
+    return generate(Predictor(backend or Boxy()), pixels, config).masks
 
 
 CONFIG = AutomaticConfig(points_per_side=8, stability_threshold=0.5)
@@ -68,10 +76,10 @@ CONFIG = AutomaticConfig(points_per_side=8, stability_threshold=0.5)
 
 def test_automatic_masks_follow_the_edges_of_the_image() -> None:
     truth = disk(170, 120, 60)
-    (rough,) = masks_of(picture(truth), CONFIG, sharpens=False).rles
+    (rough,) = masks_of(picture(truth), CONFIG, Boxy(sharpens=False)).rles
     found = masks_of(picture(truth), CONFIG)
     assert len(found) == 1
-    coarse, mask = masks_of(picture(truth), CONFIG, sharpens=False).mask(0), found.mask(0)
+    coarse, mask = masks_of(picture(truth), CONFIG, Boxy(sharpens=False)).mask(0), found.mask(0)
     assert rough != found.rles[0]
     assert float(mask_iou(coarse, truth)) < 0.85
     assert float(mask_iou(mask, truth)) > 0.97
@@ -92,6 +100,16 @@ def test_so_do_those_of_a_part_of_it(batch_size: int | None) -> None:
     assert len(found) == 1
     assert float(mask_iou(found.mask(0), truth)) > 0.96
     np.testing.assert_array_equal(found.boxes_xyxy, mask_boxes(found.mask(0)[None]))
+
+
+def test_masks_that_sharpening_makes_alike_become_one() -> None:
+    truth = disk(170, 120, 60)
+    config = replace(CONFIG, box_nms_threshold=0.9)
+    assert len(masks_of(picture(truth), config, Boxy(sharpens=False, spread=6))) > 1
+    found = generate(Predictor(Boxy(spread=6)), picture(truth), config)
+    assert len(found.masks) == 1
+    (count,) = (one for one in found.counts if one.name == "duplicates once sharpened")
+    assert count.before > count.after == 1
 
 
 def test_crumbs_of_sharpened_masks_are_taken_away() -> None:

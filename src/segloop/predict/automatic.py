@@ -175,7 +175,9 @@ def generate(
             if progress is not None:
                 progress(done, total)
         crop_masks = EncodedMasks.concatenate(batches)
-        crop_masks = view.sharpened(tally.apply(crop_filters(config), crop_masks))
+        crop_masks = tally.apply(crop_filters(config), crop_masks)
+        if predictor.sharpens:
+            crop_masks = tally.apply(sharpened_filters(config), view.sharpened(crop_masks))
         masks = EncodedMasks.concatenate([masks, crop_masks])
     masks = tally.apply(image_filters(config, len(crops)), masks)
     masks = _clean(masks, config, tally)
@@ -200,6 +202,12 @@ def crop_filters(config: AutomaticConfig) -> list[tuple[str, Keep]]:
     return [
         ("duplicate boxes", partial(filters.distinct_boxes, threshold=config.box_nms_threshold))
     ]
+
+
+def sharpened_filters(config: AutomaticConfig) -> list[tuple[str, Keep]]:
+    """The filters among the sharpened masks of one crop: those that end at the same edges may have become alike."""
+    keep = partial(filters.distinct_boxes, threshold=config.box_nms_threshold)
+    return [("duplicates once sharpened", keep)]
 
 
 def image_filters(config: AutomaticConfig, num_crops: int) -> list[tuple[str, Keep]]:

@@ -38,9 +38,9 @@ def test_the_graphs_and_the_trainable_weights_draw_the_same_masks() -> None:
     answers = []
     for predictor in (segloop.load(), segloop.load(default_weights().model)):
         embedding = predictor.encode(PHOTO)
-        answers.append(predictor.segment(embedding, prompts, outputs="best"))
+        answers.append(predictor.segment(embedding, prompts, outputs="three"))
     graphs, weights = answers
-    assert mask_iou(graphs.masks, weights.masks).min() > 0.995
+    assert mask_iou(graphs.masks, weights.masks).min() > 0.99
     np.testing.assert_allclose(graphs.predicted_iou, weights.predicted_iou, atol=0.01)
 
 

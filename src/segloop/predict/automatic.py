@@ -199,15 +199,16 @@ def mask_filters(config: AutomaticConfig) -> list[tuple[str, Keep]]:
 
 def crop_filters(config: AutomaticConfig) -> list[tuple[str, Keep]]:
     """The filters among the masks of one crop."""
-    return [
-        ("duplicate boxes", partial(filters.distinct_boxes, threshold=config.box_nms_threshold))
-    ]
+    return [("duplicate boxes", _distinct_boxes(config))]
 
 
 def sharpened_filters(config: AutomaticConfig) -> list[tuple[str, Keep]]:
     """The filters among the sharpened masks of one crop: those that end at the same edges may have become alike."""
-    keep = partial(filters.distinct_boxes, threshold=config.box_nms_threshold)
-    return [("duplicates once sharpened", keep)]
+    return [("duplicates once sharpened", _distinct_boxes(config))]
+
+
+def _distinct_boxes(config: AutomaticConfig) -> Keep:
+    return partial(filters.distinct_boxes, threshold=config.box_nms_threshold)
 
 
 def image_filters(config: AutomaticConfig, num_crops: int) -> list[tuple[str, Keep]]:

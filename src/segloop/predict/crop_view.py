@@ -82,8 +82,8 @@ class CropView:
             yield len(batch.index), self._encode(drawn, batch, points_xy[batch.index[batch.rows]])
 
     def sharpened(self, masks: EncodedMasks) -> EncodedMasks:
-        """Masks that draw gave, drawn again with the edges of the image if the predictor sharpens."""
-        if not self.predictor.sharpens or not len(masks):
+        """Masks that draw gave, drawn again with the edges of the image, see segloop.predict.sharpen."""
+        if not len(masks):
             return masks
         guide = guide_of(self.pixels, self.embedding.frame)
         points_xy, place = np.unique(masks.points_xy, axis=0, return_inverse=True)

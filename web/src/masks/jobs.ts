@@ -75,7 +75,9 @@ export const jobs = {
 function guideFor({ key, content }: Edges, frame: Frame, { x0, y0 }: Place): Promise<Guide> {
   if (last?.key !== key) {
     const window = { x0, y0, x1: x0 + frame.imageWidth, y1: y0 + frame.imageHeight };
-    last = { key, guide: pixelsOf(content, window).then((pixels) => guideOf(pixels, frame)) };
+    const guide = pixelsOf(content, window).then((pixels) => guideOf(pixels, frame));
+    guide.catch(() => (last = null)); // the next mask tries again
+    last = { key, guide };
   }
   return last.guide;
 }
